@@ -1,0 +1,5 @@
+"""``python -m sensorium`` is the ``sensorium`` command."""
+
+from sensorium.cli.main import main
+
+main()

@@ -1,0 +1,5 @@
+"""Where do the numbers come from?
+
+Files, rules (rename, fuse, fold), strict load and save, the catalog of public checkpoints, and
+maps/, one table of key names a family. Foreign names and repository ids stop here.
+"""
