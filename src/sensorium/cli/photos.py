@@ -1,0 +1,377 @@
+r"""``sensorium index``, ``search``, ``similar``, ``status``: the photo library on the command line.
+
+People get tables; ``--json`` prints exactly one JSON document on standard output. In it a byte of a file
+name that is not UTF-8 stands as an escaped lone surrogate (``"\udcff"``), which Python's
+``os.fsencode`` turns back into the byte. Exit codes: 0 done, 1 some files or folders were refused, 2
+a bad request, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from sensorium.photos.indexing import Report
+    from sensorium.photos.library import Library, Status
+    from sensorium.photos.search import Hit
+    from sensorium.photos.store import Failure
+
+_SHOWN = 20  # refusals listed in full for people; --json and `status` list all
+_WIDEST = 10_000
+
+LibraryOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--library",
+        metavar="DIR",
+        help="Where the library is kept. Default: $SENSORIUM_LIBRARY, else a folder of your user's.",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+CountOption = Annotated[int, typer.Option("-k", metavar="N", help="How many photos to show.")]
+SheetOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--sheet",
+        metavar="FILE",
+        help="Draw the hits as a contact sheet (.png, .jpg, .webp).",
+        show_default=False,
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application's top level."""
+    app.command("index")(index)
+    app.command("search")(search)
+    app.command("similar")(similar)
+    app.command("status")(status)
+
+
+def index(
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="FOLDER...",
+            help="Folders of photos; none: all that the library knows.",
+            show_default=False,
+        ),
+    ] = None,
+    library: LibraryOption = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="NAME",
+            help="Model to encode with. Default: the one that the library uses.",
+            show_default=False,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers", metavar="N", help="Reading processes. Default: one a processor.", show_default=False
+        ),
+    ] = None,
+    engine: Annotated[
+        Literal["local"], typer.Option("--engine", help="Where to work: on this machine.")
+    ] = "local",
+    as_json: JsonOption = False,
+) -> None:
+    """Take new and changed photos into the library. Originals are only ever read."""
+    from sensorium.photos.library import Library
+
+    with Library.open(library, create=True) as opened:
+        report = _run_index(opened, folders or [], model, workers, quiet=as_json)
+        if as_json:
+            _print_json(_report_document(opened, report))
+        else:
+            _print_report(opened, report)
+    if report.failed or report.unreadable or report.offline:
+        raise typer.Exit(1)
+
+
+def search(
+    words: Annotated[
+        list[str], typer.Argument(metavar="WORDS", help="What the photo shows, in English or Chinese.")
+    ],
+    library: LibraryOption = None,
+    k: CountOption = 20,
+    sheet: SheetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find photos by what they show."""
+    from sensorium.photos.library import Library
+
+    text = " ".join(words)
+    with Library.open(library) as opened:
+        _check_sheet(opened, sheet)
+        hits = opened.search(text, k)
+        _answer(hits, {"query": _query(text)}, text, sheet, as_json)
+
+
+def similar(
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture, in the library or not.")],
+    library: LibraryOption = None,
+    k: CountOption = 20,
+    sheet: SheetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find photos that look like a picture."""
+    from sensorium.photos.library import Library
+    from sensorium.photos.names import printable
+
+    with Library.open(library) as opened:
+        _check_sheet(opened, sheet)
+        hits = opened.similar(image, k)
+        document = {"query": {"image": str(image.absolute())}}
+        _answer(hits, document, f"like {printable(image.name)}", sheet, as_json)
+
+
+def status(library: LibraryOption = None, as_json: JsonOption = False) -> None:
+    """Show what the library holds, what failed and why, and what is offline."""
+    from sensorium.photos.library import Library
+
+    with Library.open(library) as opened:
+        told = opened.status()
+    if as_json:
+        _print_json(_status_document(told))
+    else:
+        _print_status(told)
+
+
+def _run_index(
+    library: Library, folders: Sequence[Path], model: str | None, workers: int | None, *, quiet: bool
+) -> Report:
+    """Index with a progress bar when a person is watching. Ctrl-C says what is safe and ends with 130."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from sensorium.photos.indexing import Finished, Preparing, Scanned
+    from sensorium.photos.indexing import Progress as Kept
+
+    console = _console(stderr=True)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=quiet or not console.is_terminal,
+    )
+    kept = 0
+    try:
+        with bar:
+            shown = bar.add_task("looking", total=None, speed="")
+            for event in library.index(folders, model=model, workers=workers):
+                if isinstance(event, Preparing):
+                    bar.update(shown, description=f"preparing {event.model} for this machine, once")
+                elif isinstance(event, Scanned):
+                    bar.update(shown, description=f"{event.found} found")
+                elif isinstance(event, Kept):
+                    kept = event.report.kept
+                    speed = f"{event.done / max(event.report.seconds, 0.001):.1f}/s"
+                    bar.update(
+                        shown, description="indexing", completed=event.done, total=event.total, speed=speed
+                    )
+                elif isinstance(event, Finished):
+                    return event.report
+    except KeyboardInterrupt:
+        console.print(f"interrupted: {kept} photos of this run are kept; the same command goes on from there")
+        raise typer.Exit(130) from None
+    raise AssertionError("an index run ends with its report")
+
+
+def _check_sheet(library: Library, sheet: Path | None) -> None:
+    """Refuse a contact sheet that cannot be written, or that would overwrite an original."""
+    if sheet is None:
+        return
+    from sensorium.errors import SensoriumError
+    from sensorium.photos.names import printable
+    from sensorium.photos.sheet import check_target
+
+    check_target(sheet)
+    if library.holds(sheet):
+        raise SensoriumError(f"{printable(sheet)} is one of your photos: give the contact sheet another name")
+
+
+def _answer(hits: list[Hit], document: dict[str, Any], title: str, sheet: Path | None, as_json: bool) -> None:
+    if sheet is not None:
+        from sensorium.photos.sheet import write_sheet
+
+        write_sheet(hits, title, sheet)
+    if as_json:
+        _print_json({**document, "hits": [_hit_document(hit) for hit in hits]})
+        return
+    _print_hits(hits)
+    if sheet is not None:
+        _console().print(_linked(sheet.absolute(), f"contact sheet: {_short(sheet)}"))
+
+
+def _print_hits(hits: Sequence[Hit]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("#", justify="right", style="dim")
+    table.add_column("score", justify="right")
+    table.add_column("file", overflow="fold")
+    dated, placed = (any(getattr(hit, name) for hit in hits) for name in ("taken_at", "place"))
+    for heading, wanted in (("taken", dated), ("place", placed)):
+        if wanted:
+            table.add_column(heading)
+    table.add_column("why", overflow="fold", style="dim")
+    for rank, hit in enumerate(hits, 1):
+        taken = hit.taken_at.strftime("%Y-%m-%d %H:%M") if hit.taken_at else ""
+        facts = [*([taken] if dated else []), *([hit.place or ""] if placed else [])]
+        file = _linked(hit.path, _short(hit.path))
+        table.add_row(str(rank), f"{hit.score:.3f}", file, *facts, Text(hit.why))
+    _console().print(table)
+
+
+def _print_report(library: Library, report: Report) -> None:
+    console = _console()
+    rate = f" ({report.kept / report.seconds:.1f}/s)" if report.kept and report.seconds else ""
+    parts = [
+        f"{report.new} new",
+        f"{report.changed} changed",
+        f"{report.unchanged} unchanged",
+        *([f"{report.returned} back"] if report.returned else []),
+        *([f"{report.gone} gone"] if report.gone else []),
+        *([f"{report.reused} known by their content"] if report.reused else []),
+    ]
+    console.print(f"{', '.join(parts)}; {report.kept} photos taken in {report.seconds:.1f} s{rate}")
+    _print_refusals(console, "refused", report.failed)
+    _print_refusals(console, "unreadable", report.unreadable)
+    _print_refusals(console, "offline, kept as it was", report.offline)
+    if report.failed_before:
+        console.print(
+            f"{report.failed_before} bad files of earlier runs were not tried again: see `sensorium status`"
+        )
+    if report.answering != report.model:
+        console.print(
+            f"{report.answering} goes on answering: {report.waiting} photos still wait for {report.model}"
+        )
+    from sensorium.photos.names import printable
+
+    console.print(f"library: {printable(library.folder)}", style="dim", markup=False)
+
+
+def _print_refusals(console: Console, title: str, refusals: Sequence[Failure]) -> None:
+    from rich.text import Text
+
+    from sensorium.photos.names import printable
+
+    for refusal in refusals[:_SHOWN]:
+        line = Text(f"{title}: ", style="yellow")
+        line.append(_linked(refusal.path, printable(refusal.path)))
+        line.append(f": {refusal.reason}", style="default")
+        console.print(line)
+    if len(refusals) > _SHOWN:
+        console.print(f"{title}: and {len(refusals) - _SHOWN} more: see `sensorium status`")
+
+
+def _print_status(told: Status) -> None:
+    from sensorium.photos.names import printable
+
+    console = _console()
+    lines = [
+        f"library   {printable(told.folder)} ({told.bytes / 1e6:.1f} MB)",
+        f"model     {told.model or 'none yet'}",
+        f"photos    {told.photos}, {told.embedded} of them searchable",
+    ]
+    if told.gone:
+        lines.append(f"gone      {told.gone} (they return with their files)")
+    for line in lines:
+        console.print(line, markup=False, highlight=False)
+    for root in told.roots:
+        state = f"offline: {root.offline}" if root.offline else "online"
+        console.print(f"folder    {printable(root.path)}: {root.photos} photos, {state}", markup=False)
+    _print_refusals(console, "failed", told.failed)
+
+
+def _console(*, stderr: bool = False) -> Console:
+    """A console as wide as its terminal, and without any width when its output goes to a file or a pipe."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(
+        file=stream,
+        width=None if stream.isatty() else _WIDEST,
+        highlight=False,
+        soft_wrap=False,
+        markup=False,
+    )
+
+
+def _linked(path: str | Path, shown: str) -> Any:
+    from rich.style import Style
+    from rich.text import Text
+
+    from sensorium.photos.names import link
+
+    return Text(shown, style=Style(link=link(os.path.abspath(path))))  # noqa: PTH100
+
+
+def _short(path: Path) -> str:
+    """The path as one would type it here."""
+    from sensorium.photos.names import printable
+
+    here = Path.cwd()
+    return printable(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(document, ensure_ascii=True, indent=2) + "\n")
+
+
+def _query(text: str) -> dict[str, Any]:
+    """The query as the parser will give it: words, and the slots that a sentence can fill."""
+    empty: dict[str, Any] = {"after": None, "before": None, "places": [], "people": [], "exclude": []}
+    return {"text": text, **empty, "media": None, "camera": None}
+
+
+def _hit_document(hit: Hit) -> dict[str, Any]:
+    return {
+        "path": str(hit.path),
+        "score": round(hit.score, 6),
+        "taken_at": hit.taken_at.isoformat() if hit.taken_at else None,
+        "place": hit.place,
+        "why": hit.why,
+    }
+
+
+def _report_document(library: Library, report: Report) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    document = asdict(report)
+    document["seconds"] = round(report.seconds, 3)
+    rate = report.kept / report.seconds if report.seconds else 0.0
+    return {"library": str(library.folder), **document, "photos_per_second": round(rate, 2)}
+
+
+def _status_document(told: Status) -> dict[str, Any]:
+    return {
+        "library": str(told.folder),
+        "model": told.model,
+        "photos": told.photos,
+        "embedded": told.embedded,
+        "failed": [{"path": failure.path, "reason": failure.reason} for failure in told.failed],
+        "offline": told.offline,
+        "gone": told.gone,
+        "roots": [
+            {"path": str(root.path), "photos": root.photos, "offline": root.offline} for root in told.roots
+        ],
+        "bytes": told.bytes,
+    }

@@ -1,0 +1,258 @@
+"""A photo library: the one object that applications use.
+
+>>> library = Library.open("Pictures/.sensorium", create=True)
+>>> for event in library.index(["Pictures"]): ...
+>>> for hit in library.search("sunset at the beach", k=20): ...
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorium import settings
+from sensorium.errors import BadImageError, LibraryError, SensoriumError
+from sensorium.photos import encoder as encoders
+from sensorium.photos.encoder import DEFAULT_MODEL, Encoder, EncoderLoader
+from sensorium.photos.names import join, printable
+from sensorium.photos.scan import EMPTY, reason_offline
+from sensorium.photos.search import Hit, Searcher, hits
+from sensorium.photos.store import Failure, Pipeline, Root, Store
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from sensorium.photos.indexing import Event
+
+
+def default_folder() -> Path:
+    """``SENSORIUM_LIBRARY``, else ``library`` in the folder where Sensorium keeps its things."""
+    configured = os.environ.get("SENSORIUM_LIBRARY")
+    return Path(configured).expanduser() if configured else settings.home() / "library"
+
+
+@dataclass(frozen=True, slots=True)
+class RootStatus:
+    """A folder that the library looks after. ``offline`` holds the reason when it cannot be seen now."""
+
+    path: Path
+    photos: int
+    offline: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What a library holds.
+
+    ``photos`` counts those that are there, offline ones included; ``embedded`` those of them that a
+    search can find; ``offline`` those of them in a folder that cannot be seen now; ``gone`` photos
+    whose file was deleted. ``failed`` lists files that could not be taken.
+    """
+
+    folder: Path
+    model: str | None
+    photos: int
+    embedded: int
+    offline: int
+    gone: int
+    failed: list[Failure]
+    roots: list[RootStatus]
+    bytes: int
+
+
+class Library:
+    """A library folder, opened. Methods raise SensoriumError with one line for everything a user can mend."""
+
+    def __init__(self, store: Store, loader: EncoderLoader | None = None) -> None:
+        self._store = store
+        self._load = loader
+        self._encoders: dict[str, Encoder] = {}
+        self._searcher = Searcher(store)
+
+    @classmethod
+    def open(
+        cls,
+        folder: str | os.PathLike[str] | None = None,
+        *,
+        create: bool = False,
+        loader: EncoderLoader | None = None,
+    ) -> Self:
+        """Open a library.
+
+        Args:
+            folder: Where the library is kept; ``default_folder`` when absent.
+            create: Make it when there is none.
+            loader: Opens a model by name; ``sensorium.load`` when absent.
+
+        Raises:
+            LibraryError: There is none, it is damaged, not writable, or of a newer Sensorium.
+        """
+        path = Path(folder).expanduser() if folder is not None else default_folder()
+        return cls(Store(Path(os.path.abspath(path)), create=create), loader)  # noqa: PTH100
+
+    def close(self) -> None:
+        """Let go of the library's file."""
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def folder(self) -> Path:
+        """Where the library is kept."""
+        return self._store.folder
+
+    def index(
+        self,
+        folders: Sequence[str | os.PathLike[str]] = (),
+        *,
+        model: str | None = None,
+        workers: int | None = None,
+    ) -> Iterator[Event]:
+        """Take what is new or changed in folders (all known ones when none is given); yields events.
+
+        Stopping at any point is safe. Originals are only read. ``model`` defaults to the one that the
+        library was indexed with. Raises LibraryError as ``indexing.index`` says, ModelNotFoundError.
+        """
+        from sensorium.photos import indexing
+
+        if workers is not None and workers < 1:
+            raise SensoriumError(f"workers must be at least 1, not {workers}")
+        active = self._store.active_pipeline()
+        wanted = model or (active.model if active else DEFAULT_MODEL)
+        encoder = self._encoder(wanted)
+        yield from indexing.index(
+            self._store,
+            folders,
+            encoder,
+            model=_reference(wanted, encoder),
+            workers=workers or indexing.default_workers(),
+        )
+
+    def search(self, text: str, k: int = 20) -> list[Hit]:
+        """The ``k`` photos that look most like the words, best first. Raises SensoriumError."""
+        words = " ".join(text.split())
+        if not words:
+            raise SensoriumError("nothing to search for: say in words what the photo shows")
+        pipeline = self._ready(k)
+        # A cold process reads the vectors while it opens the model: neither needs the other.
+        with ThreadPoolExecutor(1) as reader:
+            vectors = reader.submit(self._searcher.read, pipeline)
+            query = self._encoder_of(pipeline).embed_texts([words])[0]
+            vectors.result()
+        found = self._searcher.nearest(pipeline, query, k)
+        return hits(self._store, found, lambda _: f"looks like “{printable(words)}”")
+
+    def similar(self, image: str | os.PathLike[str], k: int = 20) -> list[Hit]:
+        """The ``k`` photos that look most like a picture, in the library or not, without itself.
+
+        Raises SensoriumError when the file cannot be read as a picture.
+        """
+        pipeline = self._ready(k)
+        path = os.fspath(image)
+        row = self._store.photo_at(path)
+        query = self._stored_vector(path, pipeline)
+        if query is None:
+            query = self._vector_of_file(path, self._encoder_of(pipeline))
+        found = self._searcher.nearest(pipeline, query, k, without=row.id if row is not None else None)
+        name = printable(Path(path).name)
+        return hits(self._store, found, lambda _: f"looks like {name}")
+
+    def holds(self, path: str | os.PathLike[str]) -> bool:
+        """Whether a path is that of an original that the library looks after."""
+        return self._store.photo_at(os.fspath(path)) is not None
+
+    def status(self) -> Status:
+        """Count and list what the library holds."""
+        pipeline = self._store.active_pipeline()
+        photos, embedded, gone = self._store.count_photos(pipeline.id if pipeline else None)
+        by_root = self._store.root_ids_with_photos()
+        roots = [_root_status(root, by_root.get(root.id, 0)) for root in self._store.roots()]
+        failed = self._store.failures(pipeline.id) if pipeline else ()
+        return Status(
+            folder=self.folder,
+            model=pipeline.model if pipeline else None,
+            photos=photos,
+            embedded=embedded,
+            offline=sum(root.photos for root in roots if root.offline),
+            gone=gone,
+            failed=[Failure(join(root, failure.path), failure.reason) for root, failure in failed],
+            roots=roots,
+            bytes=sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file()),
+        )
+
+    def _ready(self, k: int) -> Pipeline:
+        """The pipeline that answers; refused when there is nothing to answer from."""
+        if k < 1:
+            raise SensoriumError(f"the number of photos to show must be at least 1, not {k}")
+        pipeline = self._store.active_pipeline()
+        if pipeline is None or not self._store.answers(pipeline.id):
+            raise LibraryError(
+                f"the photo library {printable(self.folder)} is empty: fill it with `sensorium index FOLDER`"
+            )
+        return pipeline
+
+    def _encoder(self, name: str) -> Encoder:
+        if name not in self._encoders:
+            self._encoders[name] = (self._load or encoders.load_encoder)(name)
+        return self._encoders[name]
+
+    def _encoder_of(self, pipeline: Pipeline) -> Encoder:
+        """The model that made the vectors of a pipeline, and no other version of it."""
+        encoder = self._encoder(pipeline.model)
+        if encoder.pipeline != pipeline.pipeline:
+            raise LibraryError(
+                f"the photos were encoded with another version of {pipeline.model}: "
+                "run `sensorium index` once to encode them with this one"
+            )
+        return encoder
+
+    def _stored_vector(self, path: str, pipeline: Pipeline) -> NDArray[np.float32] | None:
+        """The vector of a photo of this library, as long as its file is the one that was encoded."""
+        row = self._store.photo_at(path)
+        if row is None or row.missing_since is not None:
+            return None
+        try:
+            status = os.stat(path)  # noqa: PTH116
+        except OSError:
+            status = None
+        if status is not None and (status.st_size, status.st_mtime_ns) != (row.size, row.mtime_ns):
+            return None
+        vector = self._store.vector_of(row.id, pipeline.id)
+        return None if vector is None else vector.astype(np.float32)
+
+    def _vector_of_file(self, path: str, encoder: Encoder) -> NDArray[np.float32]:
+        from sensorium.media.image import fit_image, read_image
+
+        spec = encoder.image_spec
+        try:
+            pixels = fit_image(read_image(Path(path), smallest=spec.decode_side), spec)
+        except BadImageError as error:
+            raise SensoriumError(f"{printable(path)}: {error}") from error
+        query: NDArray[np.float32] = encoder.embed_pixels(pixels[None])[0]
+        return query
+
+
+def _root_status(root: Root, photos: int) -> RootStatus:
+    reason = reason_offline(root.path)
+    # An empty folder that never held a photo is just that.
+    return RootStatus(Path(root.path), photos, None if reason == EMPTY and not photos else reason)
+
+
+def _reference(wanted: str, encoder: Encoder) -> str:
+    """What opens the same model from any folder: an absolute path when a path was given, else the name."""
+    is_name = encoder.name == wanted and "/" in wanted
+    folder = Path(wanted).expanduser()
+    return wanted if is_name or not folder.is_dir() else str(folder.resolve())

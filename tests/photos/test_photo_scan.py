@@ -1,0 +1,190 @@
+"""Walking folders as they are: links, loops, rights, names, and what is not ours."""
+
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from sensorium.photos.scan import Changes, Known, Stamp, Walk, compare, reason_offline, walk
+
+NOBODY = 65534
+
+
+def touch(path: Path, content: bytes = b"x") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+@contextmanager
+def without_root_rights():
+    """Root may read everything; take its rights away for a moment."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_finds_pictures_of_all_formats_and_nothing_else(tmp_path):
+    wanted = [
+        "a.jpg",
+        "b.JPEG",
+        "c.png",
+        "d.webp",
+        "e.heic",
+        "f.HEIF",
+        "g.avif",
+        "h.gif",
+        "i.tif",
+        "j.tiff",
+        "s/t/k.jpg",
+    ]
+    for name in [
+        *wanted,
+        "notes.txt",
+        "film.mp4",
+        "._a.jpg",
+        ".trash/x.jpg",
+        "@eaDir/y.jpg",
+        "$RECYCLE.BIN/z.jpg",
+    ]:
+        touch(tmp_path / name, b"12345")
+    found = walk(str(tmp_path))
+    assert sorted(found.files) == sorted(wanted)
+    assert found.files["a.jpg"] == Stamp(5, (tmp_path / "a.jpg").stat().st_mtime_ns)
+    assert not found.unreadable
+    assert found.offline is None
+
+
+def test_only_the_asked_part_is_walked(tmp_path):
+    touch(tmp_path / "2023" / "a.jpg")
+    touch(tmp_path / "2024" / "b.jpg")
+    assert list(walk(str(tmp_path), "2024").files) == ["2024/b.jpg"]
+
+
+def test_link_loops_end_and_nothing_is_found_twice(tmp_path):
+    touch(tmp_path / "a" / "photo.jpg")
+    (tmp_path / "a" / "up").symlink_to(tmp_path)
+    (tmp_path / "a" / "self").symlink_to(tmp_path / "a" / "self")
+    (tmp_path / "round.jpg").symlink_to(tmp_path / "round.jpg")
+    (tmp_path / "again").symlink_to(tmp_path / "a")
+    (tmp_path / "same.jpg").symlink_to(tmp_path / "a" / "photo.jpg")
+    (tmp_path / "broken.jpg").symlink_to(tmp_path / "nothing.jpg")
+    found = walk(str(tmp_path))
+    assert list(found.files) == ["a/photo.jpg"]
+    assert not found.unreadable
+
+
+def test_links_out_of_the_folder_are_followed_once(tmp_path):
+    outside = tmp_path / "outside"
+    touch(outside / "x.jpg")
+    touch(tmp_path / "lone" / "y.jpg")
+    root = tmp_path / "root"
+    touch(root / "z.jpg")
+    (root / "one").symlink_to(outside)
+    (root / "two").symlink_to(outside)
+    (root / "y.jpg").symlink_to(tmp_path / "lone" / "y.jpg")
+    assert sorted(walk(str(root)).files) == ["one/x.jpg", "y.jpg", "z.jpg"]
+
+
+def test_libraries_are_left_out(tmp_path):
+    touch(tmp_path / "p.jpg")
+    touch(tmp_path / "mine" / "thumbnail.webp")
+    touch(tmp_path / "other" / "thumbnail.webp")
+    touch(tmp_path / "other" / "library.sqlite3")
+    assert list(walk(str(tmp_path), library=str(tmp_path / "mine")).files) == ["p.jpg"]
+
+
+def test_names_of_any_bytes(tmp_path):
+    names = [b"caf\xe9.jpg", b"new\nline.jpg", "猫.jpg".encode(), b"\xff\xfe/ tab\t.jpg"]
+    for name in names:
+        touch(tmp_path / os.fsdecode(name))
+    assert {os.fsencode(path) for path in walk(str(tmp_path)).files} == set(names)
+
+
+def test_pipes_and_folders_named_like_pictures_are_no_pictures(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    touch(tmp_path / "album.jpg" / "inside.jpg")
+    assert list(walk(str(tmp_path)).files) == ["album.jpg/inside.jpg"]
+
+
+def test_an_unreadable_folder_is_told_and_the_rest_goes_on():
+    root = Path(tempfile.mkdtemp())
+    try:
+        root.chmod(0o755)
+        touch(root / "a.jpg")
+        touch(root / "shut" / "b.jpg")
+        (root / "shut").chmod(0)
+        with without_root_rights():
+            found = walk(str(root))
+        assert list(found.files) == ["a.jpg"]
+        assert found.unreadable == {"shut": "permission denied"}
+        known = {
+            "a.jpg": Known(1, found.files["a.jpg"], False, True),
+            "shut/b.jpg": Known(2, Stamp(1, 1), False, True),
+        }
+        assert compare(found, known).gone == []
+    finally:
+        (root / "shut").chmod(0o700)
+        shutil.rmtree(root)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: None,
+        lambda path: path.mkdir(),
+        lambda path: path.write_text("x"),
+        lambda path: (path / "lost+found").mkdir(parents=True),
+        lambda path: (path / ".Trash-1000").mkdir(parents=True),
+    ],
+)
+def test_a_root_that_is_absent_or_empty_is_offline(tmp_path, make):
+    make(tmp_path / "root")
+    assert reason_offline(str(tmp_path / "root"))
+    assert walk(str(tmp_path / "root")).offline
+    assert walk(str(tmp_path / "root")).files == {}
+
+
+def test_compare_sorts_every_case():
+    old, now = Stamp(1, 1), Stamp(1, 2)
+    known = {
+        "same": Known(1, now, False, True),
+        "touched": Known(2, old, False, True),
+        "gone": Known(3, old, False, True),
+        "gone before": Known(4, old, True, True),
+        "back": Known(5, now, True, True),
+        "no vector": Known(6, now, False, False),
+        "bad": Known(None, None, False, False, now, True),
+        "bad, repaired": Known(None, None, False, False, old, True),
+        "bad, deleted": Known(None, None, False, False, old, True),
+        "disk fault": Known(None, None, False, False, None, True),
+        "broke": Known(7, old, True, True, now, True),
+        "broke, put back": Known(8, now, True, True, old, True),
+        "broke, deleted": Known(9, old, True, True, now, True),
+    }
+    away = ("gone", "gone before", "bad, deleted", "broke, deleted")
+    files = {path: now for path in [*known, "new"] if path not in away}
+    changes = compare(Walk(files), known)
+    assert changes == Changes(
+        new=["bad, repaired", "disk fault", "new"],
+        changed=["touched"],
+        pending=["no vector"],
+        returned=[5, 8],
+        gone=[3],
+        forgotten=["broke, put back", "bad, deleted", "broke, deleted"],
+        unchanged=1,
+        failed_before=2,
+    )
+
+
+def test_compare_leaves_other_folders_alone():
+    known = {"2023/a": Known(1, Stamp(1, 1), False, True), "2024/b": Known(2, Stamp(1, 1), False, True)}
+    assert compare(Walk({}), known, "2024").gone == [2]
