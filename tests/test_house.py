@@ -1,4 +1,4 @@
-"""The layout keeps its promise: imports point down, peers' libraries stay out, the command line stays light."""
+"""The layout keeps its promise: imports point down, peers stay out, the command line stays light."""
 
 from __future__ import annotations
 
@@ -119,7 +119,10 @@ def test_every_room_says_what_lives_there() -> None:
     ("statement", "absent"),
     [
         ("import sensorium", {"numpy", "torch", "openvino", "sqlalchemy"}),
-        ("import sensorium.cli.main", {"torch", "openvino", "sqlalchemy", "numpy", "faiss", "alembic", "nncf"}),
+        (
+            "import sensorium.cli.main",
+            {"torch", "openvino", "sqlalchemy", "numpy", "faiss", "alembic", "nncf"},
+        ),
         ("import sensorium.media.image, sensorium.media.text", {"torch", "openvino"}),
         ("import sensorium.photos.search, sensorium.skills.embed", {"torch", "transformers"}),
     ],

@@ -45,9 +45,9 @@ def now() -> datetime:
     try:
         moment = datetime.fromisoformat(fixed)
     except ValueError:
-        moment = None  # type: ignore[assignment]
+        moment = None
     if moment is None or moment.tzinfo is None:
         raise SensoriumError(
-            f"SENSORIUM_NOW is {fixed!r}; give an ISO 8601 time with offset, such as 2026-05-01T12:00:00+08:00"
+            f"SENSORIUM_NOW is {fixed!r}; give an ISO 8601 time with offset, like 2026-05-01T12:00:00+08:00"
         )
     return moment

@@ -180,7 +180,9 @@ def _openai_blocks(hub: Mapping[str, Tensor], foreign: str, openai: str, depth: 
     return out
 
 
-def _timm_blocks(hub: Mapping[str, Tensor], foreign: str, timm: str, names: dict[str, str]) -> dict[str, Tensor]:
+def _timm_blocks(
+    hub: Mapping[str, Tensor], foreign: str, timm: str, names: dict[str, str]
+) -> dict[str, Tensor]:
     out = {}
     for i in range(DEPTH):
         a, b = f"{foreign}.{i}", f"{timm}.{i}"

@@ -223,3 +223,13 @@ def test_finding_a_model_imports_no_torch(tmp_path: Path) -> None:
         "assert not {'torch', 'huggingface_hub', 'transformers'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ})
+
+
+def test_an_index_cannot_name_files_outside_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "secret.safetensors").write_bytes(b"")
+    folder = tmp_path / "model"
+    folder.mkdir()
+    table = {"weight_map": {"a": "../secret.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(table))
+    with pytest.raises(CheckpointError, match="no plain file name"):
+        files.weight_files(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from typing import Annotated
 
 import typer
@@ -41,6 +42,7 @@ def _options(
 
 def main() -> None:
     """Run the command line: a :class:`SensoriumError` becomes one line on stderr and its exit code."""
+    warnings.filterwarnings("ignore", module="PIL")  # remarks of decoders; what matters becomes a reason
     # File names may hold bytes that are not text in the terminal's encoding; print them escaped.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

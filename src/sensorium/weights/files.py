@@ -154,6 +154,8 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
         table = (read_json(folder / name) or {}).get("weight_map")
         if not isinstance(table, dict) or not table:
             raise CheckpointError(f"{folder / name} lists no weights")
+        if outside := [shard for shard in table.values() if Path(shard).name != shard]:
+            raise CheckpointError(f"{folder / name} lists {outside[0]}, which is no plain file name")
         shards = tuple(folder / shard for shard in sorted(set(table.values())))
         missing = [shard.name for shard in shards if not shard.is_file()]
         if missing:

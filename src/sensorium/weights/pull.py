@@ -172,6 +172,8 @@ def _list_remote(
         ) from error
     files = {}
     for sibling in info.siblings or ():
+        if Path(sibling.rfilename).name != sibling.rfilename:
+            continue  # in a folder of the repository: nothing that a model here consists of
         large = sibling.lfs.sha256 if sibling.lfs else None
         files[sibling.rfilename] = RemoteFile(
             sibling.rfilename, int(sibling.size or 0), large, None if large else sibling.blob_id
