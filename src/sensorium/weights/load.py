@@ -20,8 +20,9 @@ from torch.overrides import TorchFunctionMode
 
 from sensorium.errors import CheckpointError
 from sensorium.models.clip import Clip
+from sensorium.models.mini_clip import MiniClip
 from sensorium.models.vit import VitClassifier
-from sensorium.weights.maps import chinese_clip, clip, siglip, vit
+from sensorium.weights.maps import chinese_clip, clip, mini_clip, siglip, vit
 from sensorium.weights.rules import Rule, renamed
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ FAMILIES: dict[str, Family] = {
     "clip": Family(clip.read_config, Clip, clip.RULES, clip.write_config),
     "siglip": Family(siglip.read_config, Clip, siglip.RULES, siglip.write_config),
     "chinese_clip": Family(chinese_clip.read_config, Clip, chinese_clip.RULES, chinese_clip.write_config),
+    "mini_clip": Family(mini_clip.read_config, MiniClip, mini_clip.RULES, mini_clip.write_config),
     "vit": Family(vit.read_config, VitClassifier, vit.RULES, vit.write_config),
 }
 
