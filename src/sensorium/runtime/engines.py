@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sensorium.errors import SensoriumError
-from sensorium.runtime import machine
+from sensorium.runtime import machine, signal_stack
 from sensorium.runtime.device import Placement, threads
 
 if TYPE_CHECKING:
@@ -92,13 +92,14 @@ def compile_graph(model: Any, engine: str) -> np.ndarray:
     """
     openvino = machine.openvino()
     core = openvino.Core()
-    if precision_of(engine) != "float32":
+    with signal_stack.kept():
+        if precision_of(engine) == "float32":
+            return _blob(core.compile_model(model, "CPU", _properties(engine)))
         # weights in 16 bits halve the file that every process reads; such engines compute in fewer anyway
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "graph.xml")
             openvino.save_model(model, path, compress_to_fp16=True)
             return _blob(core.compile_model(path, "CPU", _properties(engine)))
-    return _blob(core.compile_model(model, "CPU", _properties(engine)))
 
 
 def _blob(compiled: Any) -> np.ndarray:
@@ -113,7 +114,8 @@ def open_graph(blob: np.ndarray, engine: str) -> Run:
     openvino = machine.openvino()
     try:
         content = openvino.Tensor(blob, shared_memory=True)
-        compiled = openvino.Core().import_model(content, "CPU", _properties(engine))
+        with signal_stack.kept():
+            compiled = openvino.Core().import_model(content, "CPU", _properties(engine))
     except RuntimeError as error:
         raise SensoriumError(f"OpenVINO cannot read the compiled graph: {first_line(error)}") from error
     return _Compiled(compiled, blob)
@@ -128,7 +130,7 @@ class _Compiled:
         self.turn = threading.Lock()
 
     def __call__(self, *arrays: np.ndarray) -> np.ndarray:
-        with self.turn:
+        with self.turn, signal_stack.kept():  # kernels for a new shape are compiled at its first call
             self.request.infer(list(arrays), share_inputs=True)
             return np.array(self.request.get_output_tensor(0).data, dtype=np.float32)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from sensorium.runtime import machine
+from sensorium.runtime import machine, signal_stack
 
 MIN_CALIBRATION = 16  # fewer real samples do not show the range of the activations
 
@@ -35,7 +35,7 @@ def int8(model: Any, samples: Sequence[tuple[np.ndarray, ...]]) -> Any:
     names = [port.get_any_name() for port in model.inputs]
     dataset = nncf.Dataset([dict(zip(names, arrays, strict=True)) for arrays in samples])
     # the progress bars of the tool go to standard output, which belongs to our callers
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), signal_stack.kept():
         return nncf.quantize(
             model,
             dataset,
