@@ -110,7 +110,7 @@ def run(config: Config, *, resume: bool = False) -> Iterator[StepRecord | Note]:
     yield Note(f"{len(pictures)} pictures in {len(examples.owner)} views, {len(examples.texts)} texts")
     network = Trained(built.network, examples)
     network.train()
-    torch.set_flush_denormal(True)  # the optimizer's oldest moments become denormal, and arithmetic on them slow
+    torch.set_flush_denormal(True)  # numbers near zero would make steps forty times slower
     yield from train(
         network,
         task(network, config, examples, teaching(built)),
