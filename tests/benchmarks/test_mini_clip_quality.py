@@ -16,6 +16,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import mini_clip_quality as quality  # noqa: E402
 from mini_clip_eval import photos, untrained  # noqa: E402
+from sensorium.train.data.sources import SOURCES  # noqa: E402
 
 FROZEN = "7c0346e0503390c98560479168ed6351deee4ee5e87bda90824e4bafa91fe831"
 
@@ -215,6 +216,12 @@ def test_photos_of_withdrawn_packages_are_not_measured():
     assert withdrawn
     assert not withdrawn & {photo.package for photo in listed}
     assert len(listed) == 186
+
+
+def test_the_recipe_uses_no_package_of_the_set():
+    """Withdrawn ones included: examples/photos has photos of them, and nothing is trained on those either."""
+    packages, _ = photos.read_list()
+    assert not {source.name for source in SOURCES} & set(packages)
 
 
 def package_file(tmp_path: Path, content: bytes) -> Path:
