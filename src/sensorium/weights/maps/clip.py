@@ -104,7 +104,7 @@ _LEGACY_EOS = 2  # what configs stated before transformers#24773; the sentence i
 
 
 def read_vision(fields: Fields) -> VitConfig:
-    """``vision_config`` of CLIP and of Chinese-CLIP."""
+    """``vision_config`` of CLIP and of Chinese-CLIP; SigLIP reads its own and replaces what differs."""
     return VitConfig(
         image_size=fields.image_size(),
         patch=fields.patch(),

@@ -6,13 +6,20 @@ The NaFlex variants (``model_type`` siglip2: any aspect ratio, packed patches) a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from sensorium.errors import CheckpointError
 from sensorium.models.bert import BertConfig
 from sensorium.models.clip import ClipConfig, ClipTextConfig
-from sensorium.models.vit import VitConfig
-from sensorium.weights.maps.clip import HUB_TEXT, VISION_DEFAULTS, original_text, write_text, write_vision
+from sensorium.weights.maps.clip import (
+    HUB_TEXT,
+    VISION_DEFAULTS,
+    original_text,
+    read_vision,
+    write_text,
+    write_vision,
+)
 from sensorium.weights.maps.common import Fields, hub_block, projections, section, timm_block
 from sensorium.weights.rules import COMPUTED, Rule, move, split
 
@@ -77,24 +84,13 @@ def read_config(raw: Mapping[str, Any]) -> ClipConfig:
             f"config: sentences have {embed_dim} dimensions and images {vision['hidden_size']}"
         )
     return ClipConfig(
-        vision=VitConfig(
-            image_size=vision.image_size(),
-            patch=vision.patch(),
-            channels=vision["num_channels"],
-            width=vision["hidden_size"],
-            depth=vision["num_hidden_layers"],
-            heads=vision["num_attention_heads"],
-            mlp_width=vision["intermediate_size"],
-            activation=vision.activation(),
-            norm_eps=vision["layer_norm_eps"],
+        vision=replace(
+            read_vision(vision),
             class_token=False,
             class_position=False,
-            registers=0,
             patch_bias=True,
-            qkv_bias=True,
             pre_norm=False,
             pool="map",
-            position_antialias=False,
         ),
         text=ClipTextConfig(
             vocabulary=text["vocab_size"],
