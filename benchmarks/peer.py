@@ -28,6 +28,10 @@ QUERIES = (
 )
 
 
+PAUSE = 0.05
+"""Seconds between two turns of `interleaved`."""
+
+
 def write_random_b32(folder: Path, seed: int = 0) -> None:
     """A CLIP ViT-B/32 folder: config, weights, preparation, and a vocabulary made of QUERIES' words."""
     import torch
@@ -107,13 +111,18 @@ def describe_machine() -> str:
 def interleaved(
     variants: Mapping[str, Callable[[], Any]], rounds: int, warmup: int = 2
 ) -> dict[str, list[float]]:
-    """Seconds of each variant, in turns, so that a busy moment of the machine hits all alike."""
+    """Seconds of each variant, in turns, so that a busy moment of the machine hits all alike.
+
+    Each turn begins with a pause: torch's threads go on spinning for a while after their work, and would take
+    the processors from whoever comes next, as they never do where a program uses only one of the variants.
+    """
     for run in variants.values():
         for _ in range(warmup):
             run()
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(rounds):
         for name, run in variants.items():
+            time.sleep(PAUSE)
             start = time.perf_counter()
             run()
             seconds[name].append(time.perf_counter() - start)

@@ -104,7 +104,7 @@ def measured(found: graph.Graph) -> dict[str, graph.Measurement]:
 def test_every_engine_is_measured_and_the_choice_explained() -> None:
     found = accelerate(Sentences().eval(), sentences(), key="s", dynamic=BATCH_AND_LENGTH)
     results = measured(found)
-    assert set(results) == {"openvino-f32", "openvino-bf16", "torch-f32", "torch-bf16"}
+    assert set(results) == {"openvino-f32", "openvino-bf16", "openvino-w8", "torch-f32", "torch-bf16"}
     assert all(result.seconds is not None and result.cosine is not None for result in results.values())
     assert found.reason.startswith(f"{found.engine}: ")
     assert all(engine in found.reason for engine in results)
@@ -221,6 +221,18 @@ def test_a_less_precise_engine_must_be_worth_it() -> None:
     assert winner(openvino_f32=10.0, openvino_bf16=8.0, openvino_int8=6.0) == "openvino-bf16"
     assert winner(openvino_f32=10.0, openvino_bf16=9.5, openvino_int8=5.0) == "openvino-int8"
     assert winner(torch_bf16=3.0, openvino_int8=5.0) == "torch-bf16"
+    assert winner(openvino_bf16=10.0, openvino_w8=9.0) == "openvino-bf16"
+    assert winner(openvino_bf16=10.0, openvino_w8=7.0) == "openvino-w8"
+
+
+def test_weights_alone_in_8_bits_are_tried_only_where_single_rows_are_timed() -> None:
+    single = accelerate(Sentences().eval(), sentences(), key="one", dynamic=BATCH_AND_LENGTH)
+    together = accelerate(Sentences().eval(), sentences(), key="many", dynamic=BATCH_AND_LENGTH, batch=8)
+    assert "openvino-w8" in measured(single)
+    assert "openvino-w8" not in measured(together)
+    cosine = measured(single)["openvino-w8"].cosine
+    assert cosine is not None
+    assert cosine > 0.99
 
 
 def test_nothing_coarser_is_tried_where_bfloat16_strays() -> None:

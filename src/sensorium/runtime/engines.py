@@ -1,4 +1,4 @@
-"""The ways to run one network: OpenVINO in three precisions, and torch, which needs no export.
+"""The ways to run one network: OpenVINO in four precisions, and torch, which needs no export.
 
 Each is reduced to a `Run`: arrays in, one float32 array out. Which of them to use is measured in `graph`.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Run = Callable[..., np.ndarray]
 
 # Most precise first: among engines of nearly equal speed the earlier one is taken.
-ENGINES = ("openvino-f32", "torch-f32", "openvino-bf16", "torch-bf16", "openvino-int8")
+ENGINES = ("openvino-f32", "torch-f32", "openvino-bf16", "torch-bf16", "openvino-w8", "openvino-int8")
 _SHORT = {"f32": "float32", "bf16": "bfloat16"}
 
 
@@ -36,7 +36,7 @@ class ExportError(SensoriumError):
 
 
 def precision_of(engine: str) -> str:
-    """``float32``, ``bfloat16``, ``float16`` or ``int8``."""
+    """``float32``, ``bfloat16``, ``float16``, ``w8`` (8 bits for weights alone) or ``int8``."""
     name = engine.rpartition("-")[2]
     return _SHORT.get(name, name)
 
@@ -136,7 +136,8 @@ class _Compiled:
 
 
 def _properties(engine: str) -> dict[str, Any]:
-    # int8 graphs keep float32 between the quantised operations: bf16 there gains nothing measurable.
+    # int8 and w8 graphs keep float32 between the quantised operations: bf16 gains nothing there, and costs
+    # w8 the products in 8 bits that OpenVINO does by quantising activations as they come.
     hint = "bf16" if precision_of(engine) == "bfloat16" else "f32"
     return {
         "INFERENCE_PRECISION_HINT": hint,

@@ -4,8 +4,8 @@
 whose outputs stray from float32, takes the fastest of the rest and stores it with the reason. `cached` opens
 what an earlier process stored, without importing torch.
 
-``SENSORIUM_ENGINE`` forces one of ``openvino-int8``, ``openvino-bf16``, ``openvino-f32``, ``torch-bf16``,
-``torch-f32``. It is still tested: an engine that strays is refused with an error instead of being used.
+``SENSORIUM_ENGINE`` forces one of ``openvino-int8``, ``openvino-w8``, ``openvino-bf16``, ``openvino-f32``,
+``torch-bf16``, ``torch-f32``. It is still tested: one that strays is refused with an error, never used.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def accelerate(
             graph = _stored(place, module)
             if graph is not None and (graph.choice.int8_tried or not int8):
                 return graph
-            candidates = _candidates(choose(device, dtype), dtype, int8)
+            candidates = _candidates(choose(device, dtype), dtype, int8, single=batch == 1)
             judge = trial.Trial(module, samples, dynamic, batch)
             return _store(place, judge, judge.decide(candidates), int8 or "openvino-int8" in candidates)
     except OSError as error:
@@ -137,7 +137,7 @@ def _forced() -> str | None:
     return engine
 
 
-def _candidates(placement: Placement, dtype: str | None, int8: bool) -> list[str]:
+def _candidates(placement: Placement, dtype: str | None, int8: bool, *, single: bool) -> list[str]:
     if placement.device != "cpu":
         names = ("float32", placement.dtype)
         return [f"torch-{placement.device}-{name}" for name in dict.fromkeys(names)]
@@ -146,7 +146,9 @@ def _candidates(placement: Placement, dtype: str | None, int8: bool) -> list[str
         return [forced]
     if dtype is not None:
         return [engine for engine in ENGINES if precision_of(engine) == dtype]
-    return [engine for engine in ENGINES if int8 or precision_of(engine) != "int8"]
+    # weights alone in 8 bits pay only where few rows share the reading of them
+    unwanted = {"int8": not int8, "w8": not single}
+    return [engine for engine in ENGINES if not unwanted.get(precision_of(engine), False)]
 
 
 def _stored(place: Slot, module: nn.Module | None) -> Graph | None:

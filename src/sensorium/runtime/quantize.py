@@ -1,8 +1,11 @@
-"""Int8 by post-training quantisation: scales of the activations are read off real samples.
+"""Weights in 8 bits: with the activations (int8), whose scales are read off real samples, or alone (w8).
 
 Weights become int8 per output channel, activations int8 per tensor with fixed scales, so one row's result
 never depends on the rest of its batch. Transformers additionally get SmoothQuant (Xiao et al., 2023, section
 4), which moves outlier activations into the weights before the scales are taken.
+
+Weights alone need no samples, and no input can leave a scale that was fixed before. They pay where reading
+the weights is the work: one sentence at a time.
 """
 
 from __future__ import annotations
@@ -24,6 +27,17 @@ def is_transformer(model: Any) -> bool:
     """Whether an OpenVINO model contains attention, which decides the quantisation scheme."""
     kinds = {operation.get_type_name() for operation in model.get_ops()}
     return bool(kinds & {"ScaledDotProductAttention", "Softmax"})
+
+
+def weights_only(model: Any) -> Any:
+    """A copy of an OpenVINO model whose weights are int8, with a scale for each output channel."""
+    machine.openvino()  # before NNCF, which would import it with its reporting
+    import nncf
+
+    logging.getLogger("nncf").setLevel(logging.ERROR)
+    # the progress bar of the tool goes to standard output, which belongs to our callers
+    with contextlib.redirect_stdout(io.StringIO()), signal_stack.kept():
+        return nncf.compress_weights(model.clone(), mode=nncf.CompressWeightsMode.INT8_SYM)
 
 
 def int8(model: Any, samples: Sequence[tuple[np.ndarray, ...]]) -> Any:

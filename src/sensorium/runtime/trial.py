@@ -24,7 +24,7 @@ Arrays = tuple[np.ndarray, ...]
 LEAST_COSINE = 0.99  # per row, to the same network in float32
 # How much faster an engine must be to be preferred to more precise ones. Int8 pays more than its own test
 # shows: pictures unlike those that set its scales stray further (measured: 0.984 where the test said 0.998).
-WORTHWHILE = {"float32": 1.0, "bfloat16": 1.1, "float16": 1.1, "int8": 1.5}
+WORTHWHILE = {"float32": 1.0, "bfloat16": 1.1, "float16": 1.1, "w8": 1.15, "int8": 1.5}
 HELD_OUT = 3  # every third sample tests int8; the others set its scales
 TOGETHER = 16  # rows of one test batch
 ROUNDS = 5
@@ -111,13 +111,18 @@ class Trial:
         if self.exported is None:
             example = stack([self.samples[0]] * 2)
             self.exported = engines.export_graph(self.module, example, self.dynamic)
-        model = self._quantized() if precision_of(engine) == "int8" else self.exported
+        model = self._weights(precision_of(engine))
         self.blobs[engine] = engines.compile_graph(model, engine)
         return engines.open_graph(self.blobs[engine], engine)
 
-    def _quantized(self) -> Any:
+    def _weights(self, precision: str) -> Any:
+        """The exported model with its weights; those of 16 bits are made when it is compiled."""
         from sensorium.runtime import quantize
 
+        if precision == "w8":
+            return quantize.weights_only(self.exported)
+        if precision != "int8":
+            return self.exported
         calibration = [rows for i, rows in enumerate(self.samples) if not _is_held_out(i)]
         if len(calibration) < quantize.MIN_CALIBRATION:
             raise SensoriumError(

@@ -165,10 +165,7 @@ class DualEncoder:
         """Sentences in any order -> float32 [b, dim], each row of unit length."""
         if not texts:
             return np.zeros((0, self.dim), np.float32)
-        with ThreadPoolExecutor(1) as opener:  # a cold process reads the vocabulary meanwhile
-            opening = opener.submit(self._text_graph)
-            tokenizer = self.tokenizer
-            graph = opening.result()
+        graph, tokenizer = self._text_tower()
         # alike lengths together: a batch is as wide as its longest sentence
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         vectors = np.empty((len(texts), graph.width), np.float32)
@@ -245,6 +242,15 @@ class DualEncoder:
             dtype=self.dtype,
         )
         return self._graphs["image"]
+
+    def _text_tower(self) -> tuple[Graph, Tokenizer]:
+        opened = self._graphs.get("text")
+        if opened is not None:
+            return opened, self.tokenizer
+        with ThreadPoolExecutor(1) as opener:  # a cold process reads the vocabulary meanwhile
+            opening = opener.submit(self._text_graph)
+            tokenizer = self.tokenizer
+            return opening.result(), tokenizer
 
     def _text_graph(self) -> Graph:
         with self._opening:
