@@ -3,6 +3,8 @@
 import random
 import struct
 import zlib
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +12,11 @@ import torch
 from PIL import Image
 
 from sensorium.errors import CheckpointError, SensoriumError
+from sensorium.models.mini_clip import PIXEL_MEAN, PIXEL_STD, ColourFeatures
 from sensorium.train.data.captions import Captioned, chinese_class_names, data_lines, groups, stamps
+from sensorium.train.data.colours import NAMES, colour_texts
 from sensorium.train.data.e5 import is_chinese, kept_pieces, read_e5, tokenizer
+from sensorium.train.data.mini_clip_parts import COLOURS
 from sensorium.train.data.sources import SOURCES, resources
 from sensorium.train.data.views import Features, views
 from sensorium.train.recipes.mini_clip import Examples, Weighted, chosen
@@ -188,3 +193,28 @@ def test_card_names_every_source_and_licence():
     text = card({"steps": "5"}, [Captioned(None, "photo", ("a",))], 6, 1.5)
     assert all(source.name in text and source.licence in text for source in SOURCES)
     assert "sensorium train mini-clip" in text
+
+
+def test_colours_are_named_in_both_languages():
+    def described(pixels):
+        network = ColourFeatures(len(COLOURS), 12)
+        network.references.data = torch.tensor(COLOURS) / 255
+        values = torch.from_numpy(pixels / 255).float().permute(2, 0, 1)
+        return network((values[None] - PIXEL_MEAN) / PIXEL_STD)[0].detach().numpy()
+
+    photo = Captioned(Path("a.jpg"), "photo", ("a car", "汽车"))
+    red = np.full((48, 48, 3), (205, 30, 30), np.uint8)
+    assert colour_texts(photo, described(red)) == ("red", "红色", "red a car", "红色的汽车")
+    half = red.copy()
+    half[:, :24] = (60, 150, 50)
+    assert colour_texts(photo, described(half))[:2] in {
+        ("red and green", "红色和绿色"),
+        ("green and red", "绿色和红色"),
+    }
+    grey = np.full((48, 48, 3), 128, np.uint8)
+    assert colour_texts(photo, described(grey)) == ("black and white photo", "黑白照片")
+    drawing = replace(photo, kind="drawing")
+    white = np.full((48, 48, 3), 255, np.uint8)
+    assert colour_texts(drawing, described(white)) == ()  # the paper of a drawing
+    assert "a dark picture" in colour_texts(photo, described(red // 5))
+    assert len(NAMES) == len(COLOURS)

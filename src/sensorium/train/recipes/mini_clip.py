@@ -32,6 +32,7 @@ from sensorium.train.data.captions import (
     photos,
     stamps,
 )
+from sensorium.train.data.colours import with_colours
 from sensorium.train.data.sources import SOURCES, fetch
 from sensorium.train.data.views import Describe, Features, describe_views
 from sensorium.train.loop import Note, Settings, StepRecord, Task, train
@@ -105,6 +106,7 @@ def run(config: Config, *, resume: bool = False) -> Iterator[StepRecord | Note]:
     pictures = [picture for kind in of_folder for picture in kind(config.sources)]
     features = yield from described(config, built.network, pictures)
     built.network.projection.data = concept_projection(built.network, features)
+    pictures = with_colours(pictures, features)
     held = held_out(pictures, config.hold_out)
     examples = gather(config, built, pictures, features, held)
     yield Note(f"{len(pictures)} pictures in {len(examples.owner)} views, {len(examples.texts)} texts")
