@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from photo_fakes import picture
-from PIL import ExifTags, Image, TiffImagePlugin
+from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
+from raw_files import dng
 
 from sensorium.media.image import decode, open_image
 from sensorium.photos.describe import Facts, describe, local_time, stored_orientation
@@ -203,3 +204,138 @@ CONTENT = encoded(
     {**place(35.0, 135.0), GPS.GPSDateStamp: "2021:07:04", GPS.GPSTimeStamp: (1.0, 8.0, 5.0)},
     {Base.Make: "Acme", Base.Orientation: 6},
 )
+
+
+@pytest.mark.parametrize(
+    ("name", "main", "details", "kind"),
+    [
+        ("Screenshot_20240102-030405.png", {}, {}, "screenshot"),
+        ("Screen Shot 2024-01-02 at 03.04.05.png", {}, {}, "screenshot"),
+        ("Bildschirmfoto 2024-01-02.png", {}, {}, "screenshot"),
+        ("Capture d’écran 2024-01-02.png", {}, {}, "screenshot"),
+        ("屏幕截图 2024-01-02.png", {}, {}, "screenshot"),
+        ("微信截图_20240102.png", {}, {}, "screenshot"),
+        ("截屏2024-01-02.png", {}, {}, "screenshot"),
+        ("スクリーンショット 2024.png", {}, {}, "screenshot"),
+        ("IMG_1.png", {}, {Base.UserComment: b"ASCII\0\0\0Screenshot"}, "screenshot"),
+        ("IMG_1.png", {}, {Base.UserComment: b"UNICODE\0" + "Screenshot".encode("utf-16-le")}, "screenshot"),
+        ("IMG_1.png", {Base.Software: "gnome-screenshot"}, {}, "screenshot"),
+        ("Screenshot_1.png", {Base.Make: "Acme"}, {}, "photo"),
+        ("screenshotter.png", {}, {}, "photo"),
+        ("sunscreen shots.png", {}, {}, "photo"),
+        ("IMG_1.png", {}, {}, "photo"),
+    ],
+)
+@pytest.mark.parametrize("file_kind", ["JPEG", "PNG"])
+def test_screenshots(name, main, details, kind, file_kind):
+    assert facts(encoded(details, main=main, kind=file_kind), name).kind == kind
+
+
+def test_screenshots_by_the_text_of_a_png():
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Description", "Screenshot")
+    buffer = io.BytesIO()
+    picture(1, (64, 48)).save(buffer, "PNG", pnginfo=text)
+    assert facts(buffer.getvalue()).kind == "screenshot"
+
+
+@pytest.mark.parametrize(
+    ("size", "main", "details", "kind"),
+    [
+        ((250, 100), {Base.Model: "Snap"}, {}, "panorama"),
+        ((100, 250), {Base.Make: "Acme"}, {}, "panorama"),
+        ((239, 100), {Base.Model: "Snap"}, {}, "photo"),
+        ((300, 100), {}, {}, "photo"),
+        ((150, 100), {}, {Base.CustomRendered: 6}, "panorama"),
+        ((150, 100), {}, {Base.CustomRendered: 1}, "photo"),
+    ],
+)
+def test_panoramas(size, main, details, kind):
+    assert facts(encoded(details, main=main, size=size)).kind == kind
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "AVIF", "TIFF"])
+@pytest.mark.parametrize("frames", [1, 3])
+def test_animations_are_told_from_pages(kind, frames):
+    buffer = io.BytesIO()
+    others = [picture(seed, (64, 48)) for seed in range(2, frames + 1)]
+    picture(1, (64, 48)).save(buffer, kind, save_all=True, append_images=others)
+    found = facts(buffer.getvalue(), "Screenshot.gif")
+    animated = frames > 1 and kind != "TIFF"
+    assert found.frames == (frames if animated else 1)
+    assert found.kind == ("animation" if animated else "screenshot")
+    assert (found.width, found.height) == (64, 48)
+
+
+def test_windows_fields_and_descriptions():
+    def wide(words):
+        return words.encode("utf-16-le") + b"\0\0"
+
+    main = {0x9C9B: wide("Am See"), 0x9C9C: wide("Zwei Boote"), 0x9C9E: wide("See;Boot; ;see"), 0x4746: 4}
+    found = facts(encoded(main=main))
+    assert (found.title, found.caption, found.keywords) == ("Am See", "Zwei Boote", ("See", "Boot"))
+    assert found.rating == 4
+    assert facts(encoded(main={Base.ImageDescription: "Two boats"})).caption == "Two boats"
+    for filler in ("OLYMPUS DIGITAL CAMERA         ", "SONY DSC", "DCIM100", "default", "Screenshot"):
+        assert facts(encoded(main={Base.ImageDescription: filler})).caption is None
+
+
+def iptc(*records: tuple[int, int, bytes]) -> bytes:
+    """The block as Photoshop embeds it in a JPEG."""
+    body = b"".join(
+        b"\x1c" + bytes((a, b)) + len(value).to_bytes(2, "big") + value for a, b, value in records
+    )
+    resource = b"8BIM\x04\x04\0\0" + len(body).to_bytes(4, "big") + body + b"\0" * (len(body) % 2)
+    segment = b"Photoshop 3.0\0" + resource
+    plain = encoded()
+    return plain[:2] + b"\xff\xed" + (len(segment) + 2).to_bytes(2, "big") + segment + plain[2:]
+
+
+def test_iptc():
+    found = facts(
+        iptc(
+            (1, 90, b"\x1b%G"),
+            (2, 5, b"Der See"),
+            (2, 25, "雪山".encode()),
+            (2, 25, b"boat"),
+            (2, 55, b"20210704"),
+            (2, 60, b"090807+0800"),
+            (2, 120, b"Zwei Boote"),
+        )
+    )
+    assert (found.title, found.caption, found.keywords) == ("Der See", "Zwei Boote", ("雪山", "boat"))
+    assert local_time(found.taken_at, found.taken_offset).isoformat() == "2021-07-04T09:08:07+08:00"
+    assert found.taken_source == "iptc"
+    assert facts(iptc((2, 5, "Köln".encode("latin-1")))).title == "Köln"
+    assert facts(iptc((2, 55, b"20211399"), (2, 60, b"nonsense"))).taken_at is None
+    broken = bytearray(iptc((2, 5, b"Lake")))
+    broken[broken.index(b"\x1c\x02\x05") + 3] = 0xFF
+    assert facts(bytes(broken)).format == "JPEG"
+
+
+def test_the_same_moment_in_xmp_gives_the_zone():
+    packet = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        b'<rdf:Description xmlns:exif="http://ns.adobe.com/exif/1.0/" '
+        b'exif:DateTimeOriginal="2021-07-04T09:08:07+02:00"/></rdf:RDF></x:xmpmeta>'
+    )
+    for clock, zone in (("2021:07:04 09:08:07", 120), ("2021:07:04 09:08:08", None)):
+        exif = Image.Exif()
+        exif.get_ifd(ExifTags.IFD.Exif)[Base.DateTimeOriginal] = clock
+        buffer = io.BytesIO()
+        picture(1, (64, 48)).save(buffer, "JPEG", exif=exif, xmp=packet)
+        found = facts(buffer.getvalue())
+        assert (found.taken_source, found.taken_offset) == ("original", zone)
+
+
+@pytest.mark.parametrize("preview", [None, picture(2, (64, 48))])
+def test_raw_files(preview):
+    packet = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
+    found = facts(dng(picture(1, (96, 64)), orientation=6, preview=preview, xmp=packet), "Screenshot_1.dng")
+    assert (found.kind, found.format, found.camera_make, found.camera_model) == (
+        "raw",
+        "RAW",
+        "Acme",
+        "Raw 1",
+    )
+    assert (found.width, found.height, found.orientation) == (64, 96, 1)

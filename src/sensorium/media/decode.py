@@ -1,8 +1,9 @@
 """Picture files to upright RGB pixels, and every reason why one cannot be.
 
-The decoders are Pillow's, called one by one rather than through ``Image.open``: the content decides
-which one (never the name), only the formats of photographs are tried, and the limit on pixels is ours
-instead of a process-wide setting. Files are opened for reading only, and never changed.
+The decoders are Pillow's, with libheif, libjxl and LibRaw beside them, called one by one rather than through
+``Image.open``: the content decides which one (never the name), only the formats of photographs are tried, and
+the limit on pixels is ours instead of a process-wide setting. A picture is whole or refused; none is filled
+up with grey. Files are opened for reading only, and never changed.
 """
 
 from __future__ import annotations
@@ -10,13 +11,12 @@ from __future__ import annotations
 import io
 import math
 import os
-import struct
-import zlib
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
 from PIL import (
@@ -25,7 +25,9 @@ from PIL import (
     ExifTags,
     GifImagePlugin,
     Image,
+    ImageChops,
     ImageFile,
+    Jpeg2KImagePlugin,
     JpegImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
@@ -33,25 +35,21 @@ from PIL import (
 )
 
 from sensorium.errors import BadImageError
+from sensorium.media.formats import DECODER_FAILURES, PREFIX, is_raw, open_file, reason, sniff, what_instead
 
 if TYPE_CHECKING:
     from PIL import ImageCms
 
-PHOTO_EXTENSIONS = frozenset(
-    (
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp"),
-        *(".heic", ".heif", ".hif", ".avif", ".gif", ".tif", ".tiff", ".bmp"),
-    )
-)
-"""Suffixes (lower case) of the files that a scan of a folder offers to `read_image`."""
+    from sensorium.media.raw import RawFile
 
 MOST_PIXELS = 250_000_000
 """The pixel limit of a machine with memory to spare: room for the 200-megapixel phones of today."""
 
+_MOST_STORED = 2 * MOST_PIXELS
+# Of a JPEG that is read at 1/8: reading it takes seconds, and no camera makes such.
+
 _BYTES_PER_PIXEL = 64
 # Pillow keeps 4 bytes a pixel and needs a second copy to turn or convert; eight workers may do so at once.
-
-_PREFIX = 512
 
 _PLUGINS = {
     "JPEG": JpegImagePlugin.jpeg_factory,
@@ -61,47 +59,11 @@ _PLUGINS = {
     "GIF": GifImagePlugin.GifImageFile,
     "TIFF": TiffImagePlugin.TiffImageFile,
     "BMP": BmpImagePlugin.BmpImageFile,
+    "JPEG2000": Jpeg2KImagePlugin.Jpeg2KImageFile,
 }
-
-_HEIF_BRANDS = frozenset(b"heic heix heim heis hevc hevx hevm hevs mif1 msf1".split())
-_AVIF_BRANDS = frozenset(b"avif avis".split())
-
-_OTHER_CONTENT = (
-    (b"%PDF", "a PDF document"),
-    (b"PK\x03\x04", "a ZIP archive or an office document"),
-    (b"\x1aE\xdf\xa3", "a Matroska or WebM video"),
-    (b"<svg", "an SVG drawing"),
-    (b"\x89HDF", "an HDF5 file"),
-    (b"8BPS", "a Photoshop document"),
-    (b"ID3", "an MP3 recording"),
-)
-
-DECODER_FAILURES = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    EOFError,
-    LookupError,
-    ArithmeticError,
-    AttributeError,
-    AssertionError,
-    RuntimeError,
-    MemoryError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
-"""What Pillow's decoders raise on broken content: they parse trustingly, so nearly anything."""
-
-_SIGNS_OF_A_CUT = (
-    "truncated",
-    "not enough",
-    "end of file",
-    "requires a buffer",
-    "no more images",
-    "chunk b''",
-)
+_ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
+_EMPTY_FRAMES = 24
+# So many frames of one colour may stand before the first that shows something: a second of fading in.
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -116,18 +78,22 @@ _SWAPPING = (_TURNS[5], _TURNS[6], _TURNS[7], _TURNS[8])
 _MIRRORING_X = (_TURNS[2], _TURNS[3], _TURNS[6], _TURNS[7])
 _MIRRORING_Y = (_TURNS[3], _TURNS[4], _TURNS[7], _TURNS[8])
 
+_PREVIEW_SIDE = 1024
+# Shortest side of a preview that may stand for a raw file when nobody says how much is needed.
+
 _EXTENT = "extent"
 
 
 def read_image(
     source: Path | bytes | BinaryIO, *, smallest: int | None = None, pixel_limit: int | None = None
 ) -> Image.Image:
-    """Read a picture: its first frame, upright, in RGB (sRGB, transparency over white).
+    """Read a picture: its first frame that shows anything, upright, in RGB (sRGB, transparency over white).
 
     Args:
         source: A path, the content itself, or an open binary file (read from its start, left open).
         smallest: When given, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as its shortest
-            side keeps at least this many pixels. `ImageSpec.decode_side` is the value for a network.
+            side keeps at least this many pixels. `ImageSpec.decode_side` is the value for a network. A raw
+            file gives its embedded preview or is developed at half its size, with it or without.
         pixel_limit: The most pixels to decode; `default_pixel_limit` when absent. Checked on the header.
 
     Raises:
@@ -141,7 +107,8 @@ def read_image(
 def open_image(source: Path | bytes | BinaryIO) -> Iterator[ImageFile.ImageFile]:
     """Open a picture without decoding it: its format, size and ``getexif()`` can be read, then `decode`.
 
-    ``size`` is the size as stored, before the orientation is applied. ``source`` is as for `read_image`.
+    ``size`` is the size as stored, before the orientation is applied; raw files, JPEG XL and HEIC give it
+    upright and no orientation. ``source`` is as for `read_image`.
 
     Raises:
         BadImageError: When there is no readable header of a known format.
@@ -149,18 +116,21 @@ def open_image(source: Path | bytes | BinaryIO) -> Iterator[ImageFile.ImageFile]
     own = not hasattr(source, "read")
     try:
         if isinstance(source, Path):
-            file: BinaryIO = source.open("rb")
+            file = open_file(source)
         else:
             file = io.BytesIO(source) if isinstance(source, bytes) else source
             file.seek(0)
     except (OSError, ValueError) as error:
-        raise BadImageError(_reason(error)) from error
+        raise BadImageError(reason(error)) from error
     try:
-        try:
-            image = _recognised(file)
-        except DECODER_FAILURES as error:
-            raise BadImageError(_reason(error)) from error
-        yield image
+        with warnings.catch_warnings():
+            # Pillow warns of what it then survives or refuses: for people that would be one line too many.
+            warnings.filterwarnings("ignore", module=r"PIL\.|pillow_heif|pylibjxl")
+            try:
+                image = _recognised(file)
+            except DECODER_FAILURES as error:
+                raise BadImageError(reason(error)) from error
+            yield image
     finally:
         if own:
             file.close()
@@ -171,6 +141,15 @@ def decode(
 ) -> Image.Image:
     """Decode what `open_image` opened. Arguments, result and errors are those of `read_image`."""
     limit = default_pixel_limit() if pixel_limit is None else pixel_limit
+    if image.format == "RAW":
+        return _decode_raw(cast("RawFile", image), smallest, limit)
+    return _decode(image, smallest, limit)
+
+
+def _decode(
+    image: Image.Image, smallest: int | None, limit: int, orientation: int | None = None
+) -> Image.Image:
+    """As `decode`; ``orientation`` is known better than the file says."""
     stored = image.width * image.height
     reduced = None
     if smallest is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
@@ -179,26 +158,57 @@ def decode(
     cost = image.width * image.height
     if cost < stored:
         cost = max(cost, stored if _is_progressive(image) else stored // 8)
-    if cost > limit:
-        raise BadImageError(f"the picture has {stored / 1e6:.0f} megapixels; the limit is {limit / 1e6:.0f}")
+    if cost > limit or stored > max(limit, _MOST_STORED):
+        raise _too_large(stored, limit)
     try:
         image.load()
-        # Only now: PNG keeps its EXIF behind the pixels, and TIFF turns itself and forgets its orientation.
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
+        _seek_first_real_frame(image)
     except DECODER_FAILURES as error:
-        raise BadImageError(_reason(error)) from error
+        raise BadImageError(reason(error)) from error
+    if orientation is None:
+        # Only now: PNG keeps its EXIF behind the pixels, and TIFF turns itself and forgets its orientation.
+        orientation = _orientation(image)
+    turn = _TURNS.get(orientation)
     try:
-        rgb = to_rgb(image)
+        rgb = to_rgb(ImageChops.invert(image) if _is_plain_cmyk(image) else image)
+        upright = rgb if turn is None else rgb.transpose(turn)
+        if upright is image:
+            # The open picture keeps its metadata, the result has none; to copy the pixels would cost a third.
+            upright = image._new(image.im)
     except (OSError, ValueError, MemoryError) as error:
-        raise BadImageError(_reason(error)) from error
-    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
-    upright = rgb if turn is None else rgb.transpose(turn)
+        raise BadImageError(reason(error)) from error
     # The source's metadata (thumbnails, profiles) would travel along with every copy: only this stays.
     upright.info = {}
     if reduced is not None:
         box = reduced[1]
         upright.info[_EXTENT] = box if turn is None else _turned(box, turn, upright.size)
     return upright
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's orientation; that of the pixels where EXIF is missing, broken or absurd."""
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation)
+    except DECODER_FAILURES:
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def _decode_raw(image: RawFile, smallest: int | None, limit: int) -> Image.Image:
+    """A raw file by its preview when that is large enough for the purpose, else by developing it."""
+    wanted = smallest or _PREVIEW_SIDE
+    shortest = min(image.size)
+    found = image.preview()
+    if found is not None and min(found[0].size) >= min(wanted, shortest):
+        picture, orientation = found
+        with suppress(BadImageError):  # a damaged preview: the sensor's data may be whole
+            return _decode(picture, smallest, limit, orientation)
+    if image.cost > limit:
+        raise _too_large(image.cost, limit)
+    try:
+        return Image.fromarray(image.develop(half=shortest // 2 >= wanted))
+    except DECODER_FAILURES as error:
+        raise BadImageError(reason(error)) from error
 
 
 def extent(image: Image.Image) -> tuple[float, float, float, float]:
@@ -247,27 +257,6 @@ def default_pixel_limit() -> int:
     return min(MOST_PIXELS, memory // _BYTES_PER_PIXEL)
 
 
-def sniff(prefix: bytes) -> str | None:
-    """The picture format that the first bytes (512 are plenty) announce, as Pillow calls it, or None."""
-    if prefix.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    if prefix.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "PNG"
-    if prefix.startswith(b"RIFF") and prefix[8:12] == b"WEBP":
-        return "WEBP"
-    if prefix.startswith((b"GIF87a", b"GIF89a")):
-        return "GIF"
-    if prefix.startswith((b"II\x2a\0", b"MM\0\x2a", b"II\x2b\0", b"MM\0\x2b")):
-        return "TIFF"
-    if prefix.startswith(b"BM"):
-        return "BMP"
-    brands = _brands(prefix)
-    if brands and brands[0] in _HEIF_BRANDS | _AVIF_BRANDS:
-        # The major brand may be the neutral "mif1"; the codec is then among the compatible ones.
-        return "AVIF" if _AVIF_BRANDS.intersection(brands) else "HEIF"
-    return None
-
-
 def _turned(
     box: tuple[float, float, float, float], turn: Image.Transpose, size: tuple[int, int]
 ) -> tuple[float, float, float, float]:
@@ -282,70 +271,82 @@ def _turned(
     return left, top, right, bottom
 
 
-def _brands(prefix: bytes) -> list[bytes]:
-    """Major and compatible brands of an ISO media file, or nothing."""
-    if prefix[4:8] != b"ftyp":
-        return []
-    end = min(int.from_bytes(prefix[:4], "big"), len(prefix))
-    return [prefix[8:12], *(prefix[i : i + 4] for i in range(16, end, 4))]
-
-
 def _recognised(file: BinaryIO) -> ImageFile.ImageFile:
-    prefix = file.read(_PREFIX)
+    prefix = file.read(PREFIX)
     if not prefix:
         raise BadImageError("the file is empty")
     kind = sniff(prefix)
     if kind is None:
-        raise BadImageError(f"not a picture that can be read: {_what_instead(prefix)}")
+        raise BadImageError(f"not a picture that can be read: {what_instead(prefix)}")
     if kind == "WEBP" and file.seek(0, io.SEEK_END) < 8 + int.from_bytes(prefix[4:8], "little"):
-        raise BadImageError(_reason(EOFError("truncated")))  # its decoder would only say that it failed
+        raise BadImageError(reason(EOFError("truncated")))  # its decoder would only say that it failed
+    if kind == "TIFF" and is_raw(file):
+        kind = "RAW"
     file.seek(0)
-    if kind == "HEIF":
-        try:
-            from pillow_heif import HeifImageFile
-        except ImportError as error:
-            raise BadImageError("reading HEIC needs an extra: pip install 'sensorium[photos]'") from error
-        heif: ImageFile.ImageFile = HeifImageFile(file)
-        return heif
-    return _PLUGINS[kind](file, "")
+    return _PLUGINS[kind](file, "") if kind in _PLUGINS else _by_extra(kind, file)
 
 
-def _what_instead(prefix: bytes) -> str:
-    for magic, name in _OTHER_CONTENT:
-        if prefix.lstrip().startswith(magic):
-            return f"the content is {name}"
-    if _brands(prefix):
-        return "the content is a video (MP4 or QuickTime)"
-    if not prefix.strip(b"\0"):
-        return "the content begins with zeros, as after an interrupted copy"
+def _by_extra(kind: str, file: BinaryIO) -> ImageFile.ImageFile:
+    """Open with a decoder that comes with an extra."""
+    image: ImageFile.ImageFile
     try:
-        prefix[: _PREFIX - 4].decode("utf-8")
-    except UnicodeDecodeError:
-        return "the content is of no known picture format"
-    return "the content is text"
+        if kind == "HEIF":
+            from pillow_heif import HeifImageFile
+
+            image = HeifImageFile(file)
+        elif kind == "JXL":
+            from sensorium.media.jxl import JxlFile
+
+            image = JxlFile(file)
+        else:
+            from sensorium.media.raw import RawFile
+
+            image = RawFile(file)
+    except ImportError as error:
+        name = {"HEIF": "HEIC", "JXL": "JPEG XL"}.get(kind, "raw files")
+        raise BadImageError(f"reading {name} needs an extra: pip install 'sensorium[photos]'") from error
+    return image
 
 
-def _reason(error: BaseException) -> str:
-    """One line for the user from what a decoder raised."""
-    if isinstance(error, FileNotFoundError):
-        return "no such file"
-    if isinstance(error, IsADirectoryError):
-        return "it is a folder, not a file"
-    if isinstance(error, PermissionError):
-        return "permission to read it is denied"
-    if isinstance(error, MemoryError):
-        return "not enough memory to decode it"
-    if isinstance(error, Image.DecompressionBombError):
-        return "the picture is too large to decode safely"
-    if isinstance(error, OSError) and error.errno is not None and error.strerror:
-        return f"cannot be read: {error.strerror.lower()}"
-    text = " ".join(str(error).split())[:120] or type(error).__name__
-    if any(sign in text.lower() for sign in _SIGNS_OF_A_CUT):
-        return "the picture is cut off: the file ends before its last pixels"
-    return f"the picture is damaged: {text}"
+def _too_large(pixels: int, limit: int) -> BadImageError:
+    return BadImageError(f"the picture has {pixels / 1e6:.0f} megapixels; the limit is {limit / 1e6:.0f}")
 
 
-def _is_progressive(image: ImageFile.ImageFile) -> bool:
+def _seek_first_real_frame(image: Image.Image) -> None:
+    """Leave an animation at the first of its frames that shows anything; at its first when none does."""
+    if image.format not in _ANIMATED or not getattr(image, "is_animated", False):
+        return
+    # An animated PNG may hold a picture for programs that know no animation, outside of it.
+    first = 1 if image.info.get("default_image") else 0
+    for frame in range(first, first + _EMPTY_FRAMES):
+        try:
+            image.seek(frame)
+        except EOFError:
+            break
+        image.load()
+        if not _is_empty(image):
+            return
+    image.seek(first)
+    image.load()
+
+
+def _is_empty(image: Image.Image) -> bool:
+    """Whether a frame is all of one colour or wholly transparent."""
+    if image.mode == "P" or image.has_transparency_data:
+        image = image.convert("RGBA")
+    bands = image.getextrema()
+    ranges = [bands] if isinstance(bands[0], int | float) else list(bands)
+    if image.mode in ("RGBA", "LA") and ranges[-1] == (0, 0):
+        return True
+    return all(low == high for low, high in ranges)
+
+
+def _is_plain_cmyk(image: Image.Image) -> bool:
+    """Whether a CMYK JPEG was written without Adobe's mark; Pillow takes all of them for Adobe's inverted."""
+    return image.format == "JPEG" and image.mode == "CMYK" and "adobe" not in image.info
+
+
+def _is_progressive(image: Image.Image) -> bool:
     return bool(image.info.get("progressive") or image.info.get("progression"))
 
 

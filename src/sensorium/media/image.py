@@ -16,20 +16,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from sensorium.media.decode import (
-    PHOTO_EXTENSIONS,
-    decode,
-    default_pixel_limit,
-    extent,
-    open_image,
-    read_image,
-    sniff,
-    to_rgb,
-)
+from sensorium.media.decode import decode, default_pixel_limit, extent, open_image, read_image, to_rgb
+from sensorium.media.formats import PHOTO_EXTENSIONS, RAW_EXTENSIONS, open_file, sniff
 
 __all__ = [
     "PHOTO_EXTENSIONS",
     "PREPARATION_VERSION",
+    "RAW_EXTENSIONS",
     "ImageSpec",
     "Prepared",
     "decode",
@@ -37,6 +30,7 @@ __all__ = [
     "extent",
     "fit_image",
     "normalize",
+    "open_file",
     "open_image",
     "prepare",
     "read_image",
@@ -47,7 +41,7 @@ __all__ = [
 Resample = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
 Fit = Literal["crop", "squash"]
 
-PREPARATION_VERSION = 1
+PREPARATION_VERSION = 2
 """Part of the identity of an embedding: raised whenever the same file would give other pixels."""
 
 _LONGEST = 16

@@ -1,18 +1,32 @@
-"""What a picture file says about itself: when, where and with what it was taken.
+"""What a picture file says about itself: when, where and with what it was taken, what and whom it shows.
 
 When. The first of these that holds a possible moment counts, and ``taken_source`` names it:
   original   EXIF DateTimeOriginal
   digitized  EXIF DateTimeDigitized
+  xmp        XMP's DateTimeOriginal, DateCreated or CreateDate; then "iptc", IPTC's DateCreated
   gps        the GPS receiver's own date and time, which is UTC
   modified   EXIF DateTime, which editors rewrite
   name       a date in the file name, as phones and messengers write it
 The time of the file itself is never taken for it: it is that of the last copy as often as not.
 Sub-seconds come from the field beside the moment. The zone is what the moment itself carries, else
-OffsetTimeOriginal, OffsetTimeDigitized or OffsetTime, else what the GPS time reveals (the difference,
-when it is that of a zone on Earth); else it is unknown, and the wall clock is kept as it is.
+OffsetTimeOriginal, OffsetTimeDigitized or OffsetTime, else what XMP says of the same moment, else what the
+GPS time reveals (the difference, when it is that of a zone on Earth); else it is unknown, and the wall clock
+is kept as it is. ("sidecar": see ``sidecars``.)
 
 Where. Degrees, minutes and seconds with their hemisphere; values that no place on Earth has, and the
-exact 0, 0 of a receiver without a fix, are left out. Corrupt EXIF loses the facts, never the photo.
+exact 0, 0 of a receiver without a fix, are left out. EXIF counts before XMP.
+
+What. The first of these kinds that fits:
+  raw         the file holds a sensor's data
+  animation   it has several frames that follow each other (not the pages of a TIFF; how many is not told by
+              the decoder of JPEG XL, whose ``frames`` stay 1)
+  screenshot  no camera is named, and a comment, a PNG text, the software or the file name says screenshot
+  panorama    XMP marks it for panorama viewers, EXIF as Apple's cameras do, or it comes from a camera and one
+              side is at least 2.5 times the other: longer than the crops of cinema, shorter than a sweep
+  photo       all else
+Title, caption, keywords, stars and people: XMP, then IPTC, then the fields that Windows writes into EXIF.
+
+Corrupt metadata loses the facts, never the photo.
 """
 
 from __future__ import annotations
@@ -21,27 +35,29 @@ import math
 import re
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from PIL import ExifTags
 from PIL.ImageFile import ImageFile
 
-FACTS_VERSION = 1
-"""Raised whenever the same file would be described differently."""
+from sensorium.photos import facts as cleaning
+from sensorium.photos.facts import FACTS_VERSION, Facts, Told, joined, text
+from sensorium.photos.iptc import read_iptc
+from sensorium.photos.moments import (
+    EPOCH,
+    local_time,
+    moment_in_name,
+    parse_moment,
+    parse_zone,
+    stored_time,
+    zone_between,
+)
+from sensorium.photos.sidecars import with_sidecar
+from sensorium.photos.xmp import read_xmp
 
-EPOCH = datetime(1970, 1, 1)
-_MOMENT = re.compile(
-    r"\s*(\d{4})[:\-/.](\d{1,2})[:\-/.](\d{1,2})[ T]+(\d{1,2}):(\d{1,2})(?::(\d{1,2})(?:\.(\d+))?)?"
-    r"\s*(Z|[+-]\d{2}:?\d{2})?"
-)
-_ZONE = re.compile(r"\s*(?:(Z)|([+-])(\d{2}):?(\d{2}))\s*")
-_NAME = re.compile(
-    r"(?<!\d)((?:19|20)\d{2})([-_.]?)(\d{2})\2(\d{2})"
-    r"(?:(?:[ _T-]|\s+at\s+)(\d{2})[-_.:h]?(\d{2})[-_.:m]?(\d{2}))?(?!\d)"
-)
-_QUARTER_ZONES = (345, 525, 765, 825)  # Nepal, Eucla, the Chatham Islands
+__all__ = ["EPOCH", "FACTS_VERSION", "Facts", "describe", "local_time", "stored_orientation", "with_sidecar"]
+
 _CORRUPT = (
     SyntaxError,
     struct.error,
@@ -54,35 +70,39 @@ _CORRUPT = (
     EOFError,
     RuntimeError,
 )
+_UPRIGHT_FORMATS = ("RAW", "JXL")
+# Their decoders turn the picture and give its upright size; what their EXIF says is done already.
+
+_ANIMATED_FORMATS = ("GIF", "WEBP", "PNG", "AVIF")
+_MOST_FRAMES = 100_000
+_PANORAMA_SHAPE = 2.5
+_XMP_TAG = 0x02BC
+_RATING_TAG = 0x4746
+_WINDOWS_TITLE, _WINDOWS_COMMENT, _WINDOWS_KEYWORDS = 0x9C9B, 0x9C9C, 0x9C9E
+_APPLE_PANORAMA = 6  # in CustomRendered, beside the standard's 0 and 1
+
+# What cameras and programs put into ImageDescription when nobody wrote anything.
+_NO_CAPTION = re.compile(
+    r"(?:olympus|sony|nikon|minolta|konica|samsung|kodak|exif|lg|dcim|dsc|img|image|picture|default|untitled"
+    r"|screenshot|digital|camera|photo|jpeg|[\W\d_])*",
+    re.IGNORECASE,
+)
+_SCREENSHOT = re.compile(
+    r"(?<![a-z])(?:screen[ _-]?(?:shot|capture|grab|cap)s?(?![a-z])|snipaste|bildschirmfoto"
+    r"|capture d.?[ée]cran|captura de (?:pantalla|tela|ecr[ãa])|schermafbeelding|schermata|istantanea schermo"
+    r"|sk[äa]rm(?:avbild|bild)|skærmbillede|skjermbilde|zrzut ekranu"
+    r"|снимок экрана|ekran g[öo]r[üu]nt[üu]s[üu])"
+    r"|スクリーンショット|스크린샷|屏幕截图|屏幕快照|屏幕截屏|螢幕截圖|螢幕快照|截屏|截图|截圖",
+    re.IGNORECASE,
+)
 
 Value = TypeVar("Value")
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What a file tells about itself; None where it tells nothing that can be true.
-
-    ``width`` and ``height`` are upright. ``taken_at`` is microseconds since 1970 in UTC when
-    ``taken_offset`` (minutes east) is known, else the wall clock counted the same way.
-    """
-
-    format: str
-    width: int
-    height: int
-    orientation: int
-    taken_at: int | None = None
-    taken_offset: int | None = None
-    taken_source: str | None = None
-    camera_make: str | None = None
-    camera_model: str | None = None
-    lens: str | None = None
-    latitude: float | None = None
-    longitude: float | None = None
-    altitude: float | None = None
-
-
 def stored_orientation(image: ImageFile) -> int:
     """EXIF orientation, 1 when absent or impossible. Ask before decoding: TIFF forgets it then."""
+    if image.format in _UPRIGHT_FORMATS:
+        return 1
     value = _attempt(lambda: image.getexif().get(ExifTags.Base.Orientation))
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
@@ -91,7 +111,8 @@ def describe(image: ImageFile, *, size: tuple[int, int], orientation: int, name:
     """Describe an open picture.
 
     Args:
-        image: As ``media.image.open_image`` gives it, decoded or not.
+        image: As ``media.image.open_image`` gives it. Decoded, or of a content that was once: the metadata of
+            PNG and JPEG XL comes with the pixels, whose number only ``decode`` checks.
         size: Its ``size`` before any decoding.
         orientation: ``stored_orientation``.
         name: The file's name, which may hold a date.
@@ -101,8 +122,22 @@ def describe(image: ImageFile, *, size: tuple[int, int], orientation: int, name:
     gps = _directory(image, ExifTags.IFD.GPSInfo)
     # Pillow gives the size of a TIFF upright already.
     width, height = size if orientation < 5 or image.format == "TIFF" else size[::-1]
-    taken_at, offset, source = _taken(main, details, gps, name)
-    latitude, longitude = _position(gps)
+    xmp = _attempt(lambda: _packet(image, main)) or Told()
+    iptc = _attempt(lambda: read_iptc(image)) or Told()
+    told = joined(_exif(main, details, gps), xmp, iptc)
+    taken_at, offset, source = _taken(main, details, gps, (("xmp", xmp), ("iptc", iptc)), name)
+    frames = _frames(image)
+    camera = told.camera_make or told.camera_model
+    if image.format == "RAW":
+        kind = "raw"
+    elif frames > 1 or (image.format == "JXL" and getattr(image, "is_animated", False)):
+        kind = "animation"
+    elif camera is None and _is_screenshot(image, main, details, told, name):
+        kind = "screenshot"
+    elif told.panorama or (camera and max(width, height) >= _PANORAMA_SHAPE * min(width, height)):
+        kind = "panorama"
+    else:
+        kind = "photo"
     return Facts(
         format="JPEG" if image.format == "MPO" else image.format or "unknown",
         width=width,
@@ -111,23 +146,20 @@ def describe(image: ImageFile, *, size: tuple[int, int], orientation: int, name:
         taken_at=taken_at,
         taken_offset=offset,
         taken_source=source,
-        camera_make=_text(main.get(ExifTags.Base.Make)),
-        camera_model=_text(main.get(ExifTags.Base.Model)),
-        lens=_text(details.get(ExifTags.Base.LensModel)),
-        latitude=latitude,
-        longitude=longitude,
-        altitude=_altitude(gps) if latitude is not None else None,
+        camera_make=told.camera_make,
+        camera_model=told.camera_model,
+        lens=told.lens,
+        latitude=told.latitude,
+        longitude=told.longitude,
+        altitude=told.altitude,
+        kind=kind,
+        frames=frames,
+        title=told.title,
+        caption=told.caption,
+        keywords=told.keywords,
+        rating=told.rating,
+        people=told.people,
     )
-
-
-def local_time(taken_at: int | None, offset: int | None) -> datetime | None:
-    """The stored moment as the clock on the spot showed it; without zone when the zone is unknown."""
-    if taken_at is None:
-        return None
-    moment = EPOCH + timedelta(microseconds=taken_at)
-    if offset is None:
-        return moment
-    return (moment + timedelta(minutes=offset)).replace(tzinfo=timezone(timedelta(minutes=offset)))
 
 
 def _attempt(read: Callable[[], Value]) -> Value | None:
@@ -142,70 +174,111 @@ def _directory(image: ImageFile, which: ExifTags.IFD) -> Mapping[int, Any]:
     return _attempt(lambda: image.getexif().get_ifd(which)) or {}
 
 
+def _packet(image: ImageFile, main: Mapping[int, Any]) -> Told:
+    packet = image.info.get("xmp") or main.get(_XMP_TAG) or b""
+    return read_xmp(packet.encode() if isinstance(packet, str) else bytes(packet))
+
+
+def _exif(main: Mapping[int, Any], details: Mapping[int, Any], gps: Mapping[int, Any]) -> Told:
+    """What EXIF says, but for the time, which is weighed against the other sources field by field."""
+    tags = ExifTags.Base
+    latitude, longitude = _position(gps) or (None, None)
+    description = cleaning.caption(main.get(tags.ImageDescription))
+    return Told(
+        camera_make=text(main.get(tags.Make)),
+        camera_model=text(main.get(tags.Model)),
+        lens=text(details.get(tags.LensModel)),
+        latitude=latitude,
+        longitude=longitude,
+        altitude=_altitude(gps) if latitude is not None else None,
+        title=text(_windows_text(main.get(_WINDOWS_TITLE))),
+        caption=cleaning.caption(_windows_text(main.get(_WINDOWS_COMMENT)))
+        or (description if description and not _NO_CAPTION.fullmatch(description) else None),
+        keywords=cleaning.keywords((_windows_text(main.get(_WINDOWS_KEYWORDS)) or "").split(";")),
+        rating=cleaning.rating(main.get(_RATING_TAG)),
+        comment=_user_comment(details.get(tags.UserComment)),
+        panorama=details.get(tags.CustomRendered) == _APPLE_PANORAMA,
+    )
+
+
+def _windows_text(value: object) -> str | None:
+    """The text of an "XP" field: UTF-16 in an array of bytes."""
+    if isinstance(value, tuple):
+        numbers = value
+        value = _attempt(lambda: bytes(numbers))
+    return value.decode("utf-16-le", errors="ignore") if isinstance(value, bytes) else None
+
+
+def _user_comment(value: object) -> str | None:
+    """Behind eight bytes that name the character set."""
+    if isinstance(value, bytes) and value[:8] == b"UNICODE\0":
+        value = value[8:408].decode("utf-16-be" if value[8:9] == b"\0" else "utf-16-le", errors="ignore")
+    elif isinstance(value, bytes):
+        value = value[8:] if value[:8] in (b"ASCII\0\0\0", bytes(8)) else value
+    return text(value)
+
+
+def _is_screenshot(
+    image: ImageFile, main: Mapping[int, Any], details: Mapping[int, Any], told: Told, name: str
+) -> bool:
+    tags = ExifTags.Base
+    said = [told.comment, told.title, told.caption, _user_comment(details.get(tags.UserComment)), name]
+    said += [text(main.get(tags.Software)), text(main.get(tags.ImageDescription))]
+    said += [text(value) for value in getattr(image, "text", {}).values()]
+    return any(_SCREENSHOT.search(words) for words in said if words)
+
+
+def _frames(image: ImageFile) -> int:
+    if image.format not in _ANIMATED_FORMATS:
+        return 1
+    frames = _attempt(lambda: getattr(image, "n_frames", 1))
+    return max(1, min(frames, _MOST_FRAMES)) if isinstance(frames, int) else 1
+
+
 def _taken(
-    main: Mapping[int, Any], details: Mapping[int, Any], gps: Mapping[int, Any], name: str
+    main: Mapping[int, Any],
+    details: Mapping[int, Any],
+    gps: Mapping[int, Any],
+    others: tuple[tuple[str, Told], ...],
+    name: str,
 ) -> tuple[int | None, int | None, str | None]:
+    """``taken_at``, ``taken_offset`` and ``taken_source``; ``others`` are the sources that are not EXIF."""
     tags = ExifTags.Base
     satellite = _satellite_time(gps)
     zones = [
-        _zone(details.get(tag))
+        parse_zone(details.get(tag))
         for tag in (tags.OffsetTimeOriginal, tags.OffsetTimeDigitized, tags.OffsetTime)
     ]
     zone = next((minutes for minutes in zones if minutes is not None), None)
-    clocks = (
+    for source, value, fraction in (
         ("original", details.get(tags.DateTimeOriginal), details.get(tags.SubsecTimeOriginal)),
         ("digitized", details.get(tags.DateTimeDigitized), details.get(tags.SubsecTimeDigitized)),
-        ("modified", main.get(tags.DateTime), details.get(tags.SubsecTime)),
-    )
-    for source, value, fraction in clocks:
-        if source == "modified" and satellite is not None:
-            return _microseconds(satellite), 0, "gps"
-        moment, own_zone = _moment(value, fraction)
+    ):
+        moment, own_zone = parse_moment(value, fraction)
         if moment is None:
             continue
         minutes = own_zone if own_zone is not None else zone
+        if minutes is None:
+            same = (told.zone for _, told in others if _same_second(told.taken, moment))
+            minutes = next((other for other in same if other is not None), None)
         if minutes is None and satellite is not None and source == "original":
-            minutes = _zone_between(moment, satellite)
-        return _microseconds(moment) - (minutes or 0) * 60_000_000, minutes, source
-    named = _moment_in_name(name)
-    return (_microseconds(named), None, "name") if named else (None, None, None)
+            minutes = zone_between(moment, satellite)
+        return stored_time(moment, minutes), minutes, source
+    for source, told in others:
+        if told.taken is not None:
+            return stored_time(told.taken, told.zone), told.zone, source
+    if satellite is not None:
+        return stored_time(satellite, 0), 0, "gps"
+    moment, own_zone = parse_moment(main.get(tags.DateTime), details.get(tags.SubsecTime))
+    if moment is not None:
+        minutes = own_zone if own_zone is not None else zone
+        return stored_time(moment, minutes), minutes, "modified"
+    named = moment_in_name(name)
+    return (stored_time(named, None), None, "name") if named else (None, None, None)
 
 
-def _moment(value: object, fraction: object) -> tuple[datetime | None, int | None]:
-    """A moment as EXIF writes it and the zone that it carries itself, in minutes."""
-    found = _MOMENT.match(_text(value) or "")
-    if not found:
-        return None, None
-    year, month, day, hour, minute = (int(part) for part in found.groups()[:5])
-    digits = found[7] or _text(fraction) or ""
-    # Only digits count; a leap second is the last one before it.
-    tail = re.match(r"\d*", digits.strip())
-    microsecond = int((tail[0] if tail else "")[:6].ljust(6, "0"))
-    try:
-        moment = datetime(year, month, day, hour, minute, min(int(found[6] or 0), 59), microsecond)
-    except ValueError:
-        return None, None
-    return (moment, _zone(found[8])) if year >= 1800 else (None, None)
-
-
-def _zone(value: object) -> int | None:
-    """Minutes east of UTC from "+08:00", within what exists on Earth."""
-    found = _ZONE.fullmatch(_text(value) or "")
-    if not found:
-        return None
-    if found[1]:
-        return 0
-    minutes = int(found[3]) * 60 + int(found[4])
-    minutes = -minutes if found[2] == "-" else minutes
-    return minutes if -12 * 60 <= minutes <= 14 * 60 and int(found[4]) < 60 else None
-
-
-def _zone_between(local: datetime, universal: datetime) -> int | None:
-    """The zone in which both are the same moment; None when none fits within five minutes."""
-    minutes = (local - universal).total_seconds() / 60
-    quarter = round(minutes / 15) * 15
-    exists = -12 * 60 <= quarter <= 14 * 60 and (quarter % 30 == 0 or quarter in _QUARTER_ZONES)
-    return quarter if exists and abs(minutes - quarter) <= 5 else None
+def _same_second(one: datetime | None, other: datetime) -> bool:
+    return one is not None and one.replace(microsecond=0) == other.replace(microsecond=0)
 
 
 def _satellite_time(gps: Mapping[int, Any]) -> datetime | None:
@@ -221,33 +294,17 @@ def _satellite_time(gps: Mapping[int, Any]) -> datetime | None:
     return _attempt(read)
 
 
-def _moment_in_name(name: str) -> datetime | None:
-    for found in _NAME.finditer(name):
-        year, month, day = int(found[1]), int(found[3]), int(found[4])
-        hour, minute, second = (int(part or 0) for part in found.groups()[4:7])
-        try:
-            return datetime(year, month, day, hour, minute, second)
-        except ValueError:
-            continue
-    return None
-
-
-def _microseconds(moment: datetime) -> int:
-    return (moment - EPOCH) // timedelta(microseconds=1)
-
-
-def _position(gps: Mapping[int, Any]) -> tuple[float | None, float | None]:
+def _position(gps: Mapping[int, Any]) -> tuple[float, float] | None:
     tags = ExifTags.GPS
-    latitude = _degrees(gps.get(tags.GPSLatitude), gps.get(tags.GPSLatitudeRef), "NS", 90)
-    longitude = _degrees(gps.get(tags.GPSLongitude), gps.get(tags.GPSLongitudeRef), "EW", 180)
-    if latitude is None or longitude is None or (latitude == 0 and longitude == 0):
-        return None, None
-    return latitude, longitude
+    return cleaning.position(
+        _degrees(gps.get(tags.GPSLatitude), gps.get(tags.GPSLatitudeRef), "NS"),
+        _degrees(gps.get(tags.GPSLongitude), gps.get(tags.GPSLongitudeRef), "EW"),
+    )
 
 
-def _degrees(value: Any, hemisphere: object, letters: str, most: float) -> float | None:
+def _degrees(value: Any, hemisphere: object, letters: str) -> float | None:
     """Signed degrees from (degrees, minutes, seconds) and "N", "S", "E" or "W"."""
-    letter = (_text(hemisphere) or "").upper()[:1]
+    letter = (text(hemisphere) or "").upper()[:1]
 
     def read() -> float:
         parts = [float(part) for part in value]
@@ -256,26 +313,12 @@ def _degrees(value: Any, hemisphere: object, letters: str, most: float) -> float
         return math.fsum(part / 60.0**power for power, part in enumerate(parts))
 
     angle = _attempt(read)
-    if angle is None or angle > most or not letter or letter not in letters:
+    if angle is None or not letter or letter not in letters:
         return None
     return -angle if letter == letters[1] and angle else angle
 
 
 def _altitude(gps: Mapping[int, Any]) -> float | None:
     metres = _attempt(lambda: float(gps[ExifTags.GPS.GPSAltitude]))
-    if metres is None or not math.isfinite(metres):
-        return None
     below = gps.get(ExifTags.GPS.GPSAltitudeRef) in (1, b"\x01", "\x01")
-    metres = -abs(metres) if below else metres
-    return metres if -12_000 <= metres <= 100_000 else None
-
-
-def _text(value: object) -> str | None:
-    """Readable text of at most 200 characters, without padding; None when there is none."""
-    if isinstance(value, bytes):
-        value = value.decode("utf-8", errors="replace")
-    if not isinstance(value, str):
-        return None
-    # Text that a database can hold: no lone surrogates, nothing behind the first zero byte.
-    plain = value.split("\0", 1)[0].encode("utf-8", errors="replace").decode("utf-8")
-    return "".join(character for character in plain if character.isprintable()).strip()[:200] or None
+    return cleaning.altitude(-abs(metres) if below and metres is not None else metres)
