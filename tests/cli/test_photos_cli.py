@@ -93,13 +93,16 @@ def test_the_main_job(sensorium, photos, home):
     assert "3 photos taken" in first.out
     second = sensorium("index", photos)
     assert "0 new, 0 changed, 3 unchanged; 0 photos taken" in second.out
-    found = sensorium("search", "a", "red", "-k", "2")
+    found = sensorium("search", "a", "red", "-k", "2", "--all")
     assert found.code == 0
-    lines = found.out.splitlines()
+    lines = [line for line in found.out.splitlines() if not line.startswith("Nothing looks much")]
     assert lines[0].split() == ["#", "score", "file", "why"]
     assert lines[1].split()[0] == "1"
     assert "photos/red.jpg" in lines[1]
-    assert len(lines) == 3
+    assert lines[3] == "1 to 2 of 3; --page shows more"
+    second = sensorium("search", "a", "red", "-k", "2", "--all", "--page", "2").out.splitlines()
+    assert second[-1] == "3 to 3 of 3"
+    assert second[-2].split()[0] == "3"
     assert sensorium("search", "红", "-k", "1").out.count("photos/red.jpg") == 1
     alike = sensorium("similar", photos / "red.jpg")
     assert "red.jpg" not in [line.split()[2] for line in alike.out.splitlines()[1:]]
@@ -118,17 +121,22 @@ def test_json_shapes(sensorium, photos):
     counts = {name: indexed.json[name] for name in ("new", "encoded", "changed", "gone", "unchanged")}
     assert counts == {"new": 4, "encoded": 3, "changed": 0, "gone": 0, "unchanged": 0}
     assert sensorium("index", photos, "--json").code == 0  # nothing was refused in this run
-    found = sensorium("search", "red", "--json").json
+    found = sensorium("search", "red", "--json", "--all").json
     assert found["query"] == {
+        "said": "red",
         "text": "red",
         "after": None,
         "before": None,
+        "months": [],
         "places": [],
         "people": [],
         "exclude": [],
         "media": None,
         "camera": None,
+        "readings": [],
     }
+    assert set(found) == {"query", "total", "verdict", "note", "hits", "closest", "cursor"}
+    assert (found["total"], found["closest"], found["cursor"]) == (3, [], None)
     assert [set(hit) for hit in found["hits"]] == [{"path", "score", "taken_at", "place", "why"}] * 3
     assert found["hits"][0]["path"] == str(photos / "red.jpg")
     scores = [hit["score"] for hit in found["hits"]]
@@ -152,7 +160,7 @@ def test_names_of_any_bytes_print_safely(sensorium, home):
     assert indexed.code == 1
     assert "bad\\xff\\n.jpg" in indexed.out
     table = sensorium("search", "red").out
-    assert len(table.splitlines()) == 3
+    assert len(table.splitlines()) == 4  # one line says how sure it is
     assert "caf\\xe9.jpg" in table
     assert "new\\nline\\x1b[31m.jpg" in table
     for line in (table, indexed.out):
@@ -174,6 +182,10 @@ def test_names_of_any_bytes_print_safely(sensorium, home):
         (["search", " ", "--library", "full"], "nothing to search for"),
         (["search", "red", "-k", "0", "--library", "full"], "at least 1"),
         (["search", "red", "-k", "-3", "--library", "full"], "at least 1"),
+        (["search", "red", "--page", "0", "--library", "full"], "no page 0"),
+        (["search", "red", "--page", "9", "--library", "full"], "no page 9"),
+        (["search", "red", "--after", "nonsense", "--library", "full"], "no cursor"),
+        (["search", "red", "--after", "x", "--page", "2", "--library", "full"], "not both"),
         (["similar", "absent.jpg", "--library", "full"], "no such file"),
         (["similar", "notes.txt", "--library", "full"], "the content is text"),
         (["search", "red", "--library", "full", "--sheet", "sheet.pdf"], "is a .png"),
@@ -193,6 +205,35 @@ def test_bad_requests_are_one_line_and_exit_2(sensorium, photos, home, arguments
     assert len(result.err.splitlines()) == 1
     assert result.out == ""
     assert (photos / "red.jpg").read_bytes() == before
+
+
+def test_a_mistyped_folder_leaves_no_library_behind(sensorium, photos, home):
+    for arguments in (["index", "fotos"], ["index"], ["index", photos / "red.jpg", "--library", "lib"]):
+        assert sensorium(*arguments).code == 2
+    assert not (home / "home" / "library").exists()
+    assert not (home / "lib").exists()
+
+
+def test_what_was_understood_is_shown(sensorium, photos):
+    sensorium("index", photos)
+    shown = sensorium("search", "red in June 2019")
+    assert shown.code == 0
+    assert shown.out.splitlines() == [
+        "2019-06-01 to 2019-07-01 · looks like: red",
+        "No photo fits that: 3 photos tell no date and match no time",
+    ]
+    found = sensorium("search", "red in June 2019", "--json").json
+    assert (found["total"], found["verdict"], found["hits"]) == (0, "nothing", [])
+    assert found["note"] == "3 photos tell no date and match no time"
+    parsed = sensorium("parse", "red in June 2019")
+    assert parsed.out.splitlines()[0] == "2019-06-01 to 2019-07-01 · looks like: red"
+    assert sensorium("parse", "red in June 2019", "--json").json == found["query"]
+
+
+def test_sentences_are_parsed_without_a_library(sensorium, home):
+    assert sensorium("parse", "red", "--json").json["text"] == "red"
+    assert not (home / "home" / "library").exists()
+    assert sensorium("parse", "red", "--library", "absent").code == 2
 
 
 def test_an_unplugged_folder_is_told(sensorium, photos, home):

@@ -59,33 +59,6 @@ def kept(library: Path) -> int:
             return 0
 
 
-def test_killed_at_any_time_it_goes_on_and_has_each_photo_once(tmp_path, folder, models):
-    for seed in range(130):
-        write(folder / f"{seed:03}.jpg", picture(seed, (48, 48)))
-    library = tmp_path / "library"
-    before = 0
-    for _ in range(2):
-        indexer = start_slow(library, folder)
-        wait_for_photos(library, before + 32)
-        indexer.send_signal(signal.SIGKILL)
-        indexer.wait()
-        before = kept(library)
-        with Library.open(library, loader=models) as opened:
-            assert len(opened.search("red", 1000)) == before
-    with Library.open(library, loader=models) as opened:
-        report = run(opened, folder)
-        assert report.unchanged == before
-        assert report.encoded == 130 - before
-        assert len(vectors(opened)) == 130
-    with sqlite3.connect(library / schema.FILE_NAME) as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
-        assert connection.execute("SELECT count(*), count(DISTINCT path) FROM photos").fetchone() == (
-            130,
-            130,
-        )
-
-
 def test_a_second_indexer_is_refused_and_searching_goes_on(tmp_path, folder, models):
     for seed in range(100):
         write(folder / f"{seed:03}.jpg", picture(seed, (48, 48)))
@@ -96,7 +69,7 @@ def test_a_second_indexer_is_refused_and_searching_goes_on(tmp_path, folder, mod
         with Library.open(library, loader=models) as opened:
             with pytest.raises(LibraryError, match="another `sensorium index` is at work"):
                 run(opened, folder)
-            assert opened.search("red", 1)
+            assert opened.search("red", 1, everything=True)
     finally:
         output, _ = indexer.communicate(timeout=60)
     assert output.strip() == b"100"
@@ -176,7 +149,8 @@ def test_the_steps_lead_to_the_tables_that_the_code_declares(library):
 
     engine = schema.connect(library.folder / schema.FILE_NAME)
     with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        ours = {"compare_type": True, "include_name": lambda name, *_: not schema.is_full_text(name or "")}
+        context = MigrationContext.configure(connection, opts=ours)
         assert compare_metadata(context, schema.metadata) == []
     engine.dispose()
     script = ScriptDirectory(str(Path(schema.__file__).parent / "migrations"))

@@ -71,7 +71,7 @@ def test_every_example_is_taken_once(home, indexed):
     ],
 )
 def test_words_find_photos_in_both_languages(home, indexed, words, names):
-    code, document, imported = sensorium(home, "search", words, "-k", "5")
+    code, document, imported = sensorium(home, "search", words, "-k", "5", "--all")
     assert code == 0
     assert names & {Path(hit["path"]).name for hit in document["hits"]}
     assert imported == "[]"

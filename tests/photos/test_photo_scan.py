@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from sensorium.photos.scan import Changes, Known, Stamp, Walk, compare, reason_offline, walk
+from sensorium.photos.companions import Companion
+from sensorium.photos.scan import Changes, Known, Walk, compare, reason_offline, walk
+from sensorium.photos.stamps import Stamp, device_of, renamed_or_deleted
 
 NOBODY = 65534
 
@@ -169,20 +171,72 @@ def test_compare_sorts_every_case():
         "broke": Known(7, old, True, True, now, True),
         "broke, put back": Known(8, now, True, True, old, True),
         "broke, deleted": Known(9, old, True, True, now, True),
+        "gone, name used again": Known(10, old, True, True),
+        "broke, written anew": Known(11, old, True, True, old, True),
+        "described worse": Known(12, now, False, True, described=False),
+        "described worse, but refused": Known(13, now, False, True, now, True, described=False),
+        "lost its sidecar": Known(14, now, False, True, companions=(Companion("x.xmp", now, "sidecar"),)),
+        "lost its film": Known(15, now, False, True, companions=(Companion("x.mov", now, "live"),)),
+        "no vector, described worse": Known(16, now, False, False, described=False),
     }
     away = ("gone", "gone before", "bad, deleted", "broke, deleted")
     files = {path: now for path in [*known, "new"] if path not in away}
     changes = compare(Walk(files), known)
     assert changes == Changes(
-        new=["bad, repaired", "disk fault", "new"],
-        changed=["touched"],
-        pending=["no vector"],
+        new=["bad, repaired", "disk fault", "gone, name used again", "new"],
+        changed=["touched", "broke, written anew"],
+        pending=["no vector", "no vector, described worse"],
+        stale=["described worse", "lost its sidecar"],
+        accompanied=["lost its film"],
         returned=[5, 8],
         gone=[3],
         forgotten=["broke, put back", "bad, deleted", "broke, deleted"],
-        unchanged=1,
+        unchanged=5,
         failed_before=2,
     )
+
+
+def test_files_of_one_size_and_time_that_changed_places_are_told_by_their_numbers():
+    stamp = Stamp(1, 1)
+    known = {
+        name: Known(1, stamp, False, True, inode=inode) for name, inode in (("a", 5), ("b", 6), ("c", 7))
+    }
+    same = Walk(dict.fromkeys(known, stamp), inodes={"a": 5, "b": 6, "c": 7})
+    assert compare(same, known).changed == []
+    swapped = Walk(dict.fromkeys(known, stamp), inodes={"a": 6, "b": 5, "c": 7})
+    assert compare(swapped, known).changed == ["a", "b"]
+    # Where numbers are dealt out anew with every mount they say nothing.
+    mounted_again = Walk(dict.fromkeys(known, stamp), inodes={"a": 91, "b": 92, "c": 93})
+    assert compare(mounted_again, known).changed == []
+    copied_over = {**known, "a": Known(1, Stamp(2, 2), False, True, inode=6)}
+    assert compare(Walk({"a": Stamp(2, 2)}, inodes={"a": 5}), copied_over).changed == []
+
+
+def test_companions_are_told_with_their_photo_and_are_no_photos(tmp_path):
+    for name in ("a.jpg", "a.CR2", "a.mov", "a.xmp", "b.cr2", "film.mov", "notes.json"):
+        touch(tmp_path / "d" / name)
+    found = walk(str(tmp_path))
+    assert sorted(found.files) == ["d/a.jpg", "d/b.cr2"]
+    assert sorted(found.inodes) == sorted(found.files)
+    (companions,) = found.companions.values()
+    assert [(companion.path, companion.kind) for companion in companions] == [
+        ("d/a.CR2", "raw"),
+        ("d/a.mov", "live"),
+        ("d/a.xmp", "sidecar"),
+    ]
+    assert companions[0].stamp == Stamp(1, (tmp_path / "d" / "a.CR2").stat().st_mtime_ns)
+
+
+def test_a_folder_left_for_good_or_with_its_disk(tmp_path):
+    here = device_of(tmp_path.stat())
+    inside = str(tmp_path / "renamed" / "photos")
+    assert renamed_or_deleted(inside, here)
+    assert renamed_or_deleted(inside, None)  # never noted
+    assert not renamed_or_deleted(inside, here + 1)  # what is left lies on another disk
+    (tmp_path / "renamed" / "photos").mkdir(parents=True)
+    assert not renamed_or_deleted(inside, here)  # empty, as a place to mount is
+    (tmp_path / "renamed" / "file").write_text("x")
+    assert renamed_or_deleted(str(tmp_path / "renamed" / "file" / "photos"), here)
 
 
 def test_compare_leaves_other_folders_alone():

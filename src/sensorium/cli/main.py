@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import sensorium
-from sensorium.cli import models, photos, train
+from sensorium.cli import library, models, photos, train
 from sensorium.errors import SensoriumError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 photos.register(app)
 train.register(app)
+app.add_typer(library.app, name="library")
 app.add_typer(models.app, name="models")
 
 

@@ -1,4 +1,4 @@
-r"""``sensorium index``, ``search``, ``similar``, ``status``: the photo library on the command line.
+r"""``sensorium index``, ``search``, ``parse``, ``similar``, ``status``: photos on the command line.
 
 People get tables; ``--json`` prints exactly one JSON document on standard output. In it a byte of a file
 name that is not UTF-8 stands as an escaped lone surrogate (``"\udcff"``), which Python's
@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from sensorium.cli.queries import looks, reading_line, understood
+
 if TYPE_CHECKING:
     from rich.console import Console
 
     from sensorium.photos.indexing import Report
     from sensorium.photos.library import Library, Status
-    from sensorium.photos.search import Hit
+    from sensorium.photos.search import Hit, Results
     from sensorium.photos.store import Failure
 
 _SHOWN = 20  # refusals listed in full for people; --json and `status` list all
@@ -54,6 +56,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the application's top level."""
     app.command("index")(index)
     app.command("search")(search)
+    app.command("parse")(parse)
     app.command("similar")(similar)
     app.command("status")(status)
 
@@ -89,8 +92,9 @@ def index(
     as_json: JsonOption = False,
 ) -> None:
     """Take new and changed photos into the library. Originals are only ever read."""
-    from sensorium.photos.library import Library
+    from sensorium.photos.library import Library, check_new
 
+    check_new(library, folders or [])
     with Library.open(library, create=True) as opened:
         report = _run_index(opened, folders or [], model, workers, quiet=as_json)
         if as_json:
@@ -103,21 +107,83 @@ def index(
 
 def search(
     words: Annotated[
-        list[str], typer.Argument(metavar="WORDS", help="What the photo shows, in English or Chinese.")
+        list[str],
+        typer.Argument(
+            metavar="WORDS", help="What the photo shows, when, where, of whom; in English or Chinese."
+        ),
     ],
     library: LibraryOption = None,
     k: CountOption = 20,
+    sort: Annotated[
+        Literal["relevance", "date"], typer.Option("--sort", help="Best first, or newest first.")
+    ] = "relevance",
+    page: Annotated[int, typer.Option("--page", metavar="N", help="Which page of -k photos.")] = 1,
+    after: Annotated[
+        str | None,
+        typer.Option(
+            "--after",
+            metavar="CURSOR",
+            help="Go on behind a page: its cursor is in --json.",
+            show_default=False,
+        ),
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Leave nothing out, however little it looks like the words.")
+    ] = False,
     sheet: SheetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find photos by what they show."""
+    """Find photos by what they show, when and where they were taken, and who is on them."""
+    from sensorium.errors import SensoriumError
     from sensorium.photos.library import Library
 
+    if page < 1:
+        raise SensoriumError(f"pages are counted from 1, there is no page {page}")
+    if page > 1 and after is not None:
+        raise SensoriumError("give --page or --after, not both")
     text = " ".join(words)
     with Library.open(library) as opened:
         _check_sheet(opened, sheet)
-        hits = opened.search(text, k)
-        _answer(hits, {"query": _query(text)}, text, sheet, as_json)
+        query = opened.parse(text)
+        results = opened.search(query, k, after_cursor=after, sort=sort, everything=everything)
+        for _ in range(page - 1):
+            if results.cursor is None:
+                raise SensoriumError(f"there is no page {page}: {results.total} photos fit on fewer")
+            results = opened.search(query, k, after_cursor=results.cursor, sort=sort, everything=everything)
+        if sheet is not None:
+            _draw_sheet(results.hits, text, sheet)
+    if as_json:
+        _print_json(_results_document(results))
+    else:
+        _print_results(results, first=(page - 1) * k + 1)
+        if sheet is not None:
+            _tell_sheet(sheet)
+
+
+def parse(
+    words: Annotated[list[str], typer.Argument(metavar="WORDS", help="A sentence, as for `search`.")],
+    library: LibraryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how a sentence is understood: when, where, who, by what, and what it should look like."""
+    from sensorium.errors import LibraryError
+    from sensorium.photos.library import Library, parse_alone
+
+    text = " ".join(words)
+    try:
+        with Library.open(library) as opened:
+            query = opened.parse(text)
+    except LibraryError:
+        if library is not None:
+            raise
+        query = parse_alone(text)  # no library yet: people and cameras are not known, all else is
+    if as_json:
+        _print_json(query.document())
+        return
+    console = _console()
+    console.print(understood(query) or "nothing to search for", markup=False, highlight=False)
+    for reading in query.readings:
+        console.print(reading_line(reading), style="dim", markup=False)
 
 
 def similar(
@@ -134,8 +200,15 @@ def similar(
     with Library.open(library) as opened:
         _check_sheet(opened, sheet)
         hits = opened.similar(image, k)
-        document = {"query": {"image": str(image.absolute())}}
-        _answer(hits, document, f"like {printable(image.name)}", sheet, as_json)
+        if sheet is not None:
+            _draw_sheet(hits, f"like {printable(image.name)}", sheet)
+    if as_json:
+        found = [_hit_document(hit) for hit in hits]
+        _print_json({"query": {"image": str(image.absolute())}, "hits": found})
+    else:
+        _print_hits(hits)
+        if sheet is not None:
+            _tell_sheet(sheet)
 
 
 def status(library: LibraryOption = None, as_json: JsonOption = False) -> None:
@@ -206,20 +279,45 @@ def _check_sheet(library: Library, sheet: Path | None) -> None:
         raise SensoriumError(f"{printable(sheet)} is one of your photos: give the contact sheet another name")
 
 
-def _answer(hits: list[Hit], document: dict[str, Any], title: str, sheet: Path | None, as_json: bool) -> None:
-    if sheet is not None:
-        from sensorium.photos.sheet import write_sheet
+def _draw_sheet(hits: Sequence[Hit], title: str, sheet: Path) -> None:
+    from sensorium.photos.sheet import write_sheet
 
-        write_sheet(hits, title, sheet)
-    if as_json:
-        _print_json({**document, "hits": [_hit_document(hit) for hit in hits]})
+    write_sheet(list(hits), title, sheet)
+
+
+def _tell_sheet(sheet: Path) -> None:
+    _console().print(_linked(sheet.absolute(), f"contact sheet: {_short(sheet)}"))
+
+
+def _print_results(results: Results, first: int) -> None:
+    """What was understood, the photos or what came closest, and how to go on."""
+    from sensorium.photos.names import printable
+
+    console = _console()
+    line = understood(results.query)
+    if line and line != looks(results.query):
+        console.print(line, style="bold", markup=False)
+    for reading in results.query.readings:
+        console.print(reading_line(reading), style="dim", markup=False)
+    asked = printable(results.query.text or results.query.said)
+    if not results.hits:
+        if results.closest:
+            console.print(f"Nothing looks like “{asked}”. Closest were:", markup=False)
+            _print_hits(results.closest)
+        else:
+            because = f": {results.note}" if results.note else "."
+            console.print(f"No photo fits that{because}", markup=False)
         return
-    _print_hits(hits)
-    if sheet is not None:
-        _console().print(_linked(sheet.absolute(), f"contact sheet: {_short(sheet)}"))
+    if results.verdict == "weak":
+        console.print(f"Nothing looks much like “{asked}”. These do a little:", markup=False)
+    _print_hits(results.hits, first)
+    last = first + len(results.hits) - 1
+    if results.cursor is not None or first > 1:
+        more = "; --page shows more" if results.cursor is not None else ""
+        console.print(f"{first} to {last} of {results.total}{more}", style="dim", markup=False)
 
 
-def _print_hits(hits: Sequence[Hit]) -> None:
+def _print_hits(hits: Sequence[Hit], first: int = 1) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -232,7 +330,7 @@ def _print_hits(hits: Sequence[Hit]) -> None:
         if wanted:
             table.add_column(heading)
     table.add_column("why", overflow="fold", style="dim")
-    for rank, hit in enumerate(hits, 1):
+    for rank, hit in enumerate(hits, first):
         taken = hit.taken_at.strftime("%Y-%m-%d %H:%M") if hit.taken_at else ""
         facts = [*([taken] if dated else []), *([hit.place or ""] if placed else [])]
         file = _linked(hit.path, _short(hit.path))
@@ -249,9 +347,17 @@ def _print_report(library: Library, report: Report) -> None:
         f"{report.unchanged} unchanged",
         *([f"{report.returned} back"] if report.returned else []),
         *([f"{report.gone} gone"] if report.gone else []),
+        *([f"{report.moved} moved"] if report.moved else []),
+        *([f"{report.described} described again"] if report.described else []),
         *([f"{report.reused} known by their content"] if report.reused else []),
     ]
     console.print(f"{', '.join(parts)}; {report.kept} photos taken in {report.seconds:.1f} s{rate}")
+    if report.encoded:
+        console.print(
+            f"processors {report.utilisation:.0%} busy: read {report.reading_seconds:.1f} s, "
+            f"encoded {report.encoding_seconds:.1f} s, waited {report.waiting_seconds:.1f} s",
+            style="dim",
+        )
     _print_refusals(console, "refused", report.failed)
     _print_refusals(console, "unreadable", report.unreadable)
     _print_refusals(console, "offline, kept as it was", report.offline)
@@ -265,6 +371,11 @@ def _print_report(library: Library, report: Report) -> None:
         )
     from sensorium.photos.names import printable
 
+    for model, missing in report.unfinished:
+        name = printable(model)
+        console.print(
+            f"the switch to {name} lacks {missing} photos: `sensorium index --model {name}` goes on with it"
+        )
     console.print(f"library: {printable(library.folder)}", style="dim", markup=False)
 
 
@@ -336,10 +447,16 @@ def _print_json(document: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(document, ensure_ascii=True, indent=2) + "\n")
 
 
-def _query(text: str) -> dict[str, Any]:
-    """The query as the parser will give it: words, and the slots that a sentence can fill."""
-    empty: dict[str, Any] = {"after": None, "before": None, "places": [], "people": [], "exclude": []}
-    return {"text": text, **empty, "media": None, "camera": None}
+def _results_document(results: Results) -> dict[str, Any]:
+    return {
+        "query": results.query.document(),
+        "total": results.total,
+        "verdict": results.verdict,
+        "note": results.note,
+        "hits": [_hit_document(hit) for hit in results.hits],
+        "closest": [_hit_document(hit) for hit in results.closest],
+        "cursor": results.cursor,
+    }
 
 
 def _hit_document(hit: Hit) -> dict[str, Any]:

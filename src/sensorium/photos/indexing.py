@@ -4,92 +4,53 @@ Data goes one way. Reading processes decode while the network encodes here; both
 A batch of photos with their vectors is one transaction, so that a run killed at any point has lost at
 most the batch in flight, and the next run goes on from what is there. A reading carries the identity
 of its own file from the first to the last step: a file that fails shifts nobody's vector.
+
+A switch to another model (``model`` is not the one that answers) takes every root and ends when no photo
+lacks its vector; until then the old model answers. An interrupted switch goes on with the next run that
+names the model; runs that do not name it keep the model that answers up to date, and say that the switch
+is unfinished (``Report.unfinished``).
 """
 
 from __future__ import annotations
 
 import os
-import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sensorium.errors import LibraryError
+from sensorium.photos import golden
+from sensorium.photos.companions import Companion
 from sensorium.photos.encoder import Encoder
+from sensorium.photos.locks import alone
 from sensorium.photos.names import join, printable, relative_to
 from sensorium.photos.pool import Pool
-from sensorium.photos.scan import EMPTY, Stamp, compare, reason_offline, walk
-from sensorium.photos.store import Encoded, Failure, Pipeline, Root, Store
+from sensorium.photos.records import Encoded, Moved
+from sensorium.photos.report import Clock, Event, Finished, Preparing, Progress, Report, Scanned
+from sensorium.photos.scan import EMPTY, Changes, Walk, compare, reason_offline, walk
+from sensorium.photos.stamps import Stamp
+from sensorium.photos.store import Failure, Pipeline, Root, Store
 from sensorium.photos.worker import Reading, Task
+
+__all__ = [
+    "BATCH",
+    "Event",
+    "Finished",
+    "Preparing",
+    "Progress",
+    "Report",
+    "Scanned",
+    "check_folders",
+    "index",
+]
 
 BATCH = 32
 _MOST_CONTENTS = 1000  # sent along with a task; bitmaps of one scanner may all have one size
 _QUEUED = 4 * BATCH  # tasks handed out ahead, so that the readers are busy while a batch is encoded
-
-
-@dataclass(slots=True)
-class Report:
-    """What a run did, in numbers of files. ``failed`` and ``unreadable`` list this run's refusals."""
-
-    model: str
-    new: int = 0
-    changed: int = 0
-    unchanged: int = 0
-    gone: int = 0
-    returned: int = 0
-    failed_before: int = 0  # known to be bad and not tried again
-    encoded: int = 0
-    reused: int = 0  # taken without encoding: the library had a vector for the same content
-    failed: list[Failure] = field(default_factory=list)
-    unreadable: list[Failure] = field(default_factory=list)  # folders
-    offline: list[Failure] = field(default_factory=list)  # roots, with the reason
-    waiting: int = 0  # photos still without a vector of this model
-    answering: str = ""  # the model that answers searches after this run
-    seconds: float = 0.0
-
-    @property
-    def kept(self) -> int:
-        """Photos written by this run."""
-        return self.encoded + self.reused
-
-
-@dataclass(frozen=True, slots=True)
-class Preparing:
-    """The library meets a model for the first time; making it fast on this machine may take a minute."""
-
-    model: str
-
-
-@dataclass(frozen=True, slots=True)
-class Scanned:
-    """A folder was compared with the library."""
-
-    root: str
-    found: int
-    to_read: int
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """A batch was kept. ``report`` is the run's own, still growing."""
-
-    done: int
-    total: int
-    report: Report
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """The run is over."""
-
-    report: Report
-
-
-Event = Preparing | Scanned | Progress | Finished
+_ANNOTATED = 500  # photos whose places are named anew in one transaction
 
 
 def index(
@@ -100,7 +61,7 @@ def index(
     model: str,
     workers: int,
     batch: int = BATCH,
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """Bring the library up to date with folders; without any, with all that it looks after.
 
     Yields events; stopping the iteration at any point is safe. With another model than the one that
@@ -117,9 +78,10 @@ def index(
     Raises:
         LibraryError: A folder does not exist, or another indexer is at work on this library.
     """
-    started = time.monotonic()
-    targets = _targets(store, folders)
-    with _alone(store):
+    clock = Clock(default_workers())
+    known = [root.path for root in store.roots()]
+    targets = check_folders(folders, store.folder, known=known) or known
+    with alone(store.folder):
         pipeline = store.pipeline(encoder.pipeline)
         if pipeline is None:
             yield Preparing(model)
@@ -129,30 +91,48 @@ def index(
         if active and active.model == model and active.id != pipeline.id:
             # The model itself was replaced: nothing can put words into the old one's space any more.
             store.activate(pipeline.id)
-        yield from _run(store, targets, encoder, pipeline, workers, batch, started)
+            pipeline = pipeline._replace(active=True)
+        yield from _run(store, targets, encoder, pipeline, workers, batch, clock)
 
 
-@contextmanager
-def _alone(store: Store) -> Iterator[None]:
-    """Hold the library's lock for indexers, which the system lets go when the process ends in any way."""
-    from filelock import FileLock, Timeout
+def check_folders(
+    folders: Sequence[str | os.PathLike[str]],
+    library: str | os.PathLike[str],
+    *,
+    known: Sequence[str] = (),
+) -> list[str]:
+    """Absolute paths of folders to index, each once; refused when one cannot be meant.
 
-    lock = FileLock(store.folder / "index.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise LibraryError(
-            f"another `sensorium index` is at work on {printable(store.folder)}: wait until it is done; "
-            "searching is possible meanwhile"
-        ) from None
-    except OSError as error:
-        raise LibraryError(
-            f"cannot write to the library folder {printable(store.folder)}: {error.strerror}"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
+    Asked before a library is made, too, so that a mistyped name leaves no empty library behind.
+
+    Args:
+        folders: As they were named.
+        library: The library's own folder, existing or not.
+        known: Paths that the library looks after; these need not exist at the moment.
+
+    Raises:
+        LibraryError: A folder does not exist, is a file, or is the library's own; or there is none at all.
+    """
+    own = os.path.realpath(library)
+    if not folders and not known:
+        raise LibraryError(f"{printable(own)} looks after no folder yet: name one to index")
+    targets = []
+    for folder in folders:
+        try:
+            path = os.path.realpath(folder)
+        except ValueError:  # a zero byte
+            raise LibraryError(f"no such folder: {printable(os.fspath(folder))}") from None
+        if path not in known:
+            if not os.path.exists(path):  # noqa: PTH110
+                raise LibraryError(f"no such folder: {printable(path)}")
+            if not os.path.isdir(path):  # noqa: PTH112
+                raise LibraryError(f"{printable(path)} is a file: name the folder that it lies in")
+        if relative_to(path, own) is not None:
+            raise LibraryError(
+                f"{printable(path)} lies in the library's own folder: keep the library elsewhere (--library)"
+            )
+        targets.append(path)
+    return list(dict.fromkeys(targets))
 
 
 def _run(
@@ -162,50 +142,28 @@ def _run(
     pipeline: Pipeline,
     workers: int,
     batch: int,
-    started: float,
+    clock: Clock,
 ) -> Iterator[Event]:
     report = Report(model=pipeline.model)
     places = _places(store, targets, every=not pipeline.active)
-    items: deque[tuple[Root, str, Stamp]] = deque()
+    run = _Run(store, encoder, pipeline, {root.path: root.id for root, _ in places}, report, clock)
     for root, within in places:
-        scanned = _scan(store, pipeline, root, within, items, report)
+        scanned = run.scan(root, within)
         if scanned is not None:
             yield scanned
-    run = _Run(store, encoder, pipeline, {root.path: root.id for root, _ in places}, report)
-    total = len(items)
-    if items:
-        for done in run.take_all(items, workers, batch):
-            report.seconds = time.monotonic() - started
-            yield Progress(done, total, report)
-    report.waiting = store.without_vector(pipeline.id)
-    if not pipeline.active and not report.waiting:
-        store.activate(pipeline.id)
+    total = len(run.items)
+    for done in run.take_all(workers, batch):
+        clock.tell(report)
+        yield Progress(done, total, report)
+    run.forget_roots()
+    while store.refresh(_ANNOTATED) == _ANNOTATED:
+        pass
+    report.waiting = store.finish(pipeline.id)
+    report.unfinished = [(begun.model, waiting) for begun, waiting in store.unfinished()]
     active = store.active_pipeline()
     report.answering = active.model if active else ""
-    report.seconds = time.monotonic() - started
+    clock.tell(report)
     yield Finished(report)
-
-
-def _targets(store: Store, folders: Sequence[str | os.PathLike[str]]) -> list[str]:
-    """Absolute paths of the folders to index; refused before anything is done when one cannot be meant."""
-    known = [root.path for root in store.roots()]
-    if not folders and not known:
-        raise LibraryError(f"{printable(store.folder)} looks after no folder yet: name one to index")
-    library = os.path.realpath(store.folder)
-    targets = []
-    for folder in folders:
-        path = os.path.realpath(folder)
-        if path not in known:
-            if not os.path.exists(path):  # noqa: PTH110
-                raise LibraryError(f"no such folder: {printable(path)}")
-            if not os.path.isdir(path):  # noqa: PTH112
-                raise LibraryError(f"{printable(path)} is a file: name the folder that it lies in")
-        if relative_to(path, library) is not None:
-            raise LibraryError(
-                f"{printable(path)} lies in the library's own folder: keep the library elsewhere (--library)"
-            )
-        targets.append(path)
-    return list(dict.fromkeys(targets)) or known
 
 
 def _places(store: Store, targets: list[str], *, every: bool) -> list[tuple[Root, str]]:
@@ -226,124 +184,219 @@ def _places(store: Store, targets: list[str], *, every: bool) -> list[tuple[Root
     return [(root, within) for root, within in places if not within or root not in whole]
 
 
-def _scan(
-    store: Store,
-    pipeline: Pipeline,
-    root: Root,
-    within: str,
-    items: deque[tuple[Root, str, Stamp]],
-    report: Report,
-) -> Scanned | None:
-    """Walk one place, write down what went and came, and queue what is to be read."""
-    reason = reason_offline(root.path)
-    known = store.known(root.id, pipeline.id)
-    if reason and (known or reason != EMPTY):
-        report.offline.append(Failure(root.path, reason))
-        return None
-    found = walk(root.path, within, library=str(store.folder))
-    changes = compare(found, known, within)
-    store.note_scan(root.id, changes)
-    report.new += len(changes.new)
-    report.changed += len(changes.changed)
-    report.unchanged += changes.unchanged
-    report.gone += len(changes.gone)
-    report.returned += len(changes.returned)
-    report.failed_before += changes.failed_before
-    for folder, why in found.unreadable.items():
-        report.unreadable.append(Failure(join(root.path, folder) if folder else root.path, why))
-    items.extend((root, path, found.files[path]) for path in changes.to_read)
-    return Scanned(root.path, len(found.files), len(changes.to_read))
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """A file to open. ``list`` names the list of `Changes` that it was found in."""
+
+    root: Root
+    path: str
+    stamp: Stamp
+    companions: tuple[Companion, ...]
+    list: str
 
 
 class _Run:
-    """The files that one run reads, encodes and keeps."""
+    """The files that one run finds, reads, encodes and keeps."""
 
     def __init__(
-        self, store: Store, encoder: Encoder, pipeline: Pipeline, root_ids: dict[str, int], report: Report
+        self,
+        store: Store,
+        encoder: Encoder,
+        pipeline: Pipeline,
+        root_ids: dict[str, int],
+        report: Report,
+        clock: Clock,
     ) -> None:
+        self.trusted = False  # whether the encoder was compared with its golden values
         self.store = store
         self.encoder = encoder
         self.pipeline = pipeline
         self.root_ids = root_ids
         self.report = report
+        self.clock = clock
+        self.items: deque[_Item] = deque()
+        self.awaited: set[Stamp] = set()  # of files under new paths or with new stamps
+        self.gone: set[int] = set()
+        self.under_way: dict[tuple[str, str], _Item] = {}
         # Vectors that may be reused, of the tasks that are under way.
         self.reusable: dict[tuple[str, str], dict[bytes, bytes]] = {}
+        self.heirs: dict[int, int] = {}  # roots whose photos moved into others
 
-    def take_all(self, items: deque[tuple[Root, str, Stamp]], workers: int, batch: int) -> Iterator[int]:
+    def scan(self, root: Root, within: str) -> Scanned | None:
+        """Walk one place, write down what went and came, and queue what is to be read."""
+        reason = reason_offline(root.path)
+        known = self.store.known(root.id, self.pipeline.id)
+        if reason and (known or reason != EMPTY):
+            self.report.offline.append(Failure(root.path, reason))
+            return None
+        found = walk(root.path, within, library=str(self.store.folder))
+        changes = compare(found, known, within)
+        belonging = {
+            photo: found.companions.get(path, ())
+            for path in changes.accompanied
+            if (photo := known[path].photo_id) is not None
+        }
+        self.store.note_scan(root, changes, belonging)
+        report = self.report
+        report.new += len(changes.new)
+        report.changed += len(changes.changed)
+        report.unchanged += changes.unchanged
+        report.gone += len(changes.gone)
+        report.returned += len(changes.returned)
+        report.failed_before += changes.failed_before
+        for folder, why in found.unreadable.items():
+            report.unreadable.append(Failure(join(root.path, folder) if folder else root.path, why))
+        self.gone.update(changes.gone)
+        self._queue(root, found, changes)
+        return Scanned(root.path, len(found.files), len(changes.to_read))
+
+    def _queue(self, root: Root, found: Walk, changes: Changes) -> None:
+        # Changed files come first: what they held before may lie elsewhere now.
+        for name in ("changed", "new", "pending", "stale"):
+            for path in getattr(changes, name):
+                companions = found.companions.get(path, ())
+                self.items.append(_Item(root, path, found.files[path], companions, name))
+        self.awaited.update(found.files[path] for path in changes.new + changes.changed)
+
+    def take_all(self, workers: int, batch: int) -> Iterator[int]:
         """Read, encode and keep all items; yields how many are done after each batch."""
+        if not self.items:
+            return
         done, waiting = 0, 0
         readings: list[Reading] = []
-        with Pool(self.encoder.image_spec, min(workers, len(items)), waiting=2 * batch) as pool:
-            while items or waiting:
-                if items and waiting <= _QUEUED // 2:
-                    part = [items.popleft() for _ in range(min(len(items), _QUEUED - waiting))]
+        with Pool(self.encoder.image_spec, min(workers, len(self.items)), waiting=2 * batch) as pool:
+            while self.items or waiting:
+                if self.items and waiting <= _QUEUED // 2:
+                    part = [self.items.popleft() for _ in range(min(len(self.items), _QUEUED - waiting))]
                     for task in self.tasks(part):
                         pool.submit(task)
                     waiting += len(part)
-                readings.append(pool.take())
+                with self.clock.spending("waiting"):
+                    readings.append(pool.take())
+                self.clock.add(readings[-1])
                 waiting -= 1
-                if len(readings) >= batch or not (items or waiting):
+                if len(readings) >= batch or not (self.items or waiting):
                     self.keep(readings)
                     done += len(readings)
                     readings = []
                     yield done
 
-    def tasks(self, items: list[tuple[Root, str, Stamp]]) -> Iterator[Task]:
+    def tasks(self, items: list[_Item]) -> Iterator[Task]:
         """Tasks for files, each with the contents of its size that the library has vectors for."""
-        candidates = self.store.candidates([stamp.size for _, _, stamp in items], self.pipeline.id)
-        for root, path, stamp in items:
-            same_size = candidates.get(stamp.size, {})
-            if not 0 < len(same_size) <= _MOST_CONTENTS:
-                yield Task(root.path, path, stamp)
-                continue
-            self.reusable[root.path, path] = same_size
-            yield Task(root.path, path, stamp, tuple(same_size))
+        contents: dict[tuple[int, str], bytes] = {}
+        stale: dict[int, list[str]] = {}
+        for item in items:
+            if item.list == "stale":
+                stale.setdefault(item.root.id, []).append(item.path)
+        for root_id, paths in stale.items():
+            found = self.store.contents(root_id, paths)
+            contents.update(((root_id, path), content) for path, content in found.items())
+        sizes = list({item.stamp.size for item in items if item.list != "stale"})
+        candidates = self.store.candidates(sizes, self.pipeline.id)
+        for item in items:
+            key = item.root.path, item.path
+            content = contents.get((item.root.id, item.path))
+            same_size = candidates.get(item.stamp.size, {}) if content is None else {}
+            known = tuple(same_size) if len(same_size) <= _MOST_CONTENTS else ()
+            if known:
+                self.reusable[key] = same_size
+            self.under_way[key] = item
+            yield Task(*key, item.stamp, known, item.companions, content)
 
     def keep(self, readings: list[Reading]) -> None:
         """Encode what was read and commit it together with what was refused."""
         refused = [reading for reading in readings if reading.reason is not None]
         whole = [reading for reading in readings if reading.reason is None]
+        described = [reading for reading in whole if reading.sha256 == reading.task.content]
+        read = [reading for reading in whole if reading.sha256 != reading.task.content]
+        taken, fresh = self.reuse(read)
+        self.report.reused += len(taken)
+        with self.clock.spending("encoding"):
+            encoded, unusable = self.encode(fresh)
+        self.report.encoded += len(encoded)
+        refused += unusable
+        taken += encoded + [Encoded(reading, None) for reading in described]
+        self.report.described += len(described)
+        with self.clock.spending("keeping"):
+            moved = self.store.keep(self.root_ids, self.pipeline.id, taken, refused, self.awaited)
+        self.count_moved(moved)
+        for reading in readings:
+            key = reading.task.root, reading.task.path
+            self.reusable.pop(key, None)
+            del self.under_way[key]
+        for reading in refused:
+            full = join(reading.task.root, reading.task.path)
+            self.report.failed.append(Failure(full, reading.reason or ""))
+
+    def reuse(self, readings: list[Reading]) -> tuple[list[Encoded], list[Reading]]:
+        """Readings whose content has a vector already, with it; and those that are to be encoded."""
         # Asked again by content: what was kept since the task was made, and sizes with too many contents.
-        contents = self.store.vectors_of_contents([_content(reading) for reading in whole], self.pipeline.id)
+        contents = self.store.vectors_of_contents(
+            [_content(reading) for reading in readings], self.pipeline.id
+        )
         taken: list[Encoded] = []
         fresh: list[Reading] = []
-        for reading in whole:
+        for reading in readings:
             handed = self.reusable.get((reading.task.root, reading.task.path), {})
             blob = handed.get(_content(reading)) or contents.get(_content(reading))
             if blob is None:
                 fresh.append(reading)
             else:
                 taken.append(Encoded(reading, np.frombuffer(blob, "<f2")))
-        for reading in readings:
-            self.reusable.pop((reading.task.root, reading.task.path), None)
-        self.report.reused += len(taken)
-        encoded, unusable = self.encode(fresh)
-        self.report.encoded += len(encoded)
-        refused += unusable
-        self.store.keep(self.root_ids, self.pipeline.id, taken + encoded, refused)
-        for reading in refused:
-            full = join(reading.task.root, reading.task.path)
-            self.report.failed.append(Failure(full, reading.reason or ""))
+        return taken, fresh
 
     def encode(self, readings: list[Reading]) -> tuple[list[Encoded], list[Reading]]:
         """Vectors for readings with pixels; those for which the network has no usable one come second."""
-        if not readings:
+        # Copies that come together are encoded once.
+        first: dict[bytes, Reading] = {}
+        for reading in readings:
+            first.setdefault(_content(reading), reading)
+        if not first:
             return [], []
-        pixels = np.stack([_pixels(reading) for reading in readings])
+        pixels = np.stack([_pixels(reading) for reading in first.values()])
         rows = np.asarray(self.encoder.embed_pixels(pixels), np.float32)
-        if rows.shape != (len(readings), self.pipeline.dim):
+        if rows.shape != (len(first), self.pipeline.dim):
             raise LibraryError(
-                f"{self.encoder.name} gave vectors of shape {rows.shape} for {len(readings)} photos; "
+                f"{self.encoder.name} gave vectors of shape {rows.shape} for {len(first)} photos; "
                 f"this library has them with {self.pipeline.dim} numbers"
             )
+        if not self.trusted:  # not before the image tower has seen real photos
+            golden.keep(self.store, self.pipeline, self.encoder)
+            self.trusted = True
+        vectors = dict(zip(first, rows, strict=True))
         encoded, unusable = [], []
-        for reading, row in zip(readings, rows, strict=True):
+        for reading in readings:
+            row = vectors[_content(reading)]
             if np.isfinite(row).all() and row.any():
                 encoded.append(Encoded(reading, row.astype(np.float16)))
             else:
                 reason = f"{self.encoder.name} gave no usable vector for it"
                 unusable.append(Reading(reading.task, reading.stamp, reason=reason))
         return encoded, unusable
+
+    def count_moved(self, moved: Sequence[Moved]) -> None:
+        """Photos that kept their identity were neither new nor gone."""
+        paths = {root_id: path for path, root_id in self.root_ids.items()}
+        for move in moved:
+            item = self.under_way[paths[move.root_id], move.path]
+            self.report.moved += 1
+            self.report.new -= item.list == "new"
+            self.report.changed -= item.list == "changed"
+            self.report.gone -= move.photo_id in self.gone
+            self.gone.discard(move.photo_id)
+            if move.from_root != move.root_id:
+                self.heirs[move.from_root] = move.root_id
+
+    def forget_roots(self) -> None:
+        """Let go of folders that were renamed or moved: nothing lies there, and all their photos left."""
+        paths = {root.id: root.path for root in self.store.roots()}
+        for root_id, heir in self.heirs.items():
+            if (
+                root_id in paths
+                and not os.path.lexists(paths[root_id])
+                and self.store.forget_root(root_id, heir)
+            ):
+                self.report.offline = [told for told in self.report.offline if told.path != paths[root_id]]
 
 
 def _content(reading: Reading) -> bytes:

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,11 +20,17 @@ from numpy.typing import NDArray
 
 from sensorium import settings
 from sensorium.errors import BadImageError, LibraryError, SensoriumError
+from sensorium.photos import answers, calibration, filters, golden
 from sensorium.photos import encoder as encoders
+from sensorium.photos.answers import Page, Sort
+from sensorium.photos.calibration import Calibration
 from sensorium.photos.encoder import DEFAULT_MODEL, Encoder, EncoderLoader
+from sensorium.photos.matrix import Matrix
 from sensorium.photos.names import join, printable
+from sensorium.photos.query.model import Query, Term
 from sensorium.photos.scan import EMPTY, reason_offline
-from sensorium.photos.search import Hit, Searcher, hits
+from sensorium.photos.schema import FILE_NAME
+from sensorium.photos.search import Hit, Results, Searcher, hits
 from sensorium.photos.store import Failure, Pipeline, Root, Store
 
 if TYPE_CHECKING:
@@ -36,6 +43,26 @@ def default_folder() -> Path:
     """``SENSORIUM_LIBRARY``, else ``library`` in the folder where Sensorium keeps its things."""
     configured = os.environ.get("SENSORIUM_LIBRARY")
     return Path(configured).expanduser() if configured else settings.home() / "library"
+
+
+def check_new(folder: str | os.PathLike[str] | None, targets: Sequence[str | os.PathLike[str]]) -> None:
+    """Before a library is made: refuse folders to index that cannot be meant, and leave nothing behind.
+
+    Says nothing where there is a library already; that one knows more (``Library.index``). Raises
+    LibraryError as ``indexing.check_folders`` does.
+    """
+    place = Path(folder).expanduser() if folder is not None else default_folder()
+    if not (place / FILE_NAME).is_file():
+        from sensorium.photos.indexing import check_folders
+
+        check_folders(targets, place)
+
+
+def parse_alone(words: str) -> Query:
+    """What a sentence asks for where there is no library whose people and cameras could be meant."""
+    from sensorium.photos import query
+
+    return query.parse(words, now=settings.now(), image_exists=_is_file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +102,8 @@ class Library:
         self._load = loader
         self._encoders: dict[str, Encoder] = {}
         self._searcher = Searcher(store)
+        self._calibrations: dict[int, Calibration] = {}
+        self._trusted: set[int] = set()  # pipelines whose encoder agrees with their golden values
 
     @classmethod
     def open(
@@ -133,27 +162,82 @@ class Library:
         active = self._store.active_pipeline()
         wanted = model or (active.model if active else DEFAULT_MODEL)
         encoder = self._encoder(wanted)
-        yield from indexing.index(
+        events = indexing.index(
             self._store,
             folders,
             encoder,
             model=_reference(wanted, encoder),
             workers=workers or indexing.default_workers(),
         )
+        begun = False
+        with contextlib.closing(events):  # it holds the library's lock
+            for event in events:
+                if isinstance(event, indexing.Finished):
+                    self._calibrate(encoder)
+                yield event
+                # Now and not at the first search, which would have to wait for it.
+                if isinstance(event, indexing.Progress) and not begun:
+                    begun = True
+                    self._calibrate(encoder)
 
-    def search(self, text: str, k: int = 20) -> list[Hit]:
-        """The ``k`` photos that look most like the words, best first. Raises SensoriumError."""
-        words = " ".join(text.split())
-        if not words:
+    def parse(self, words: str) -> Query:
+        """What a sentence asks for, as data that can be shown, corrected and given to ``search``.
+
+        People and cameras are those that the library knows. Raises LibraryError.
+        """
+        from sensorium.photos import query
+
+        return query.parse(
+            words,
+            now=settings.now(),
+            people=filters.names_of_people(self._store),
+            cameras=filters.cameras(self._store),
+            image_exists=_is_file,
+        )
+
+    def search(
+        self,
+        words: str | Query,
+        k: int = 20,
+        *,
+        after_cursor: str | None = None,
+        sort: Sort = "relevance",
+        everything: bool = False,
+    ) -> Results:
+        """Photos that fit a sentence: taken then and there, showing that.
+
+        Args:
+            words: A sentence in English or Chinese, or a query from ``parse``, perhaps corrected.
+            k: Photos on a page.
+            after_cursor: Go on where an earlier page of the same search ended (``Results.cursor``).
+            sort: ``relevance``, best first, or ``date``, newest first. Without a look it is always the date.
+            everything: Leave nothing out that passes the filters, however little it looks like the words.
+
+        Raises:
+            SensoriumError: There is nothing to search for, a picture that is named cannot be read, or the
+                cursor belongs to another search.
+            LibraryError: The library is empty, or cannot be read.
+        """
+        query = self.parse(" ".join(words.split())) if isinstance(words, str) else words
+        terms = answers.looks(query)
+        if not terms and not answers.has_filters(query):
             raise SensoriumError("nothing to search for: say in words what the photo shows")
         pipeline = self._ready(k)
+        page = Page(k, sort, after_cursor, everything)
         # A cold process reads the vectors while it opens the model: neither needs the other.
         with ThreadPoolExecutor(1) as reader:
-            vectors = reader.submit(self._searcher.read, pipeline)
-            query = self._encoder_of(pipeline).embed_texts([words])[0]
-            vectors.result()
-        found = self._searcher.nearest(pipeline, query, k)
-        return hits(self._store, found, lambda _: f"looks like “{printable(words)}”")
+            reading = reader.submit(self._searcher.read, pipeline)
+            vectors = self._vectors_of(terms, pipeline)
+            index = reading.result()
+        return answers.answer(
+            self._store,
+            query,
+            page,
+            pipeline=pipeline,
+            index=index,
+            calibration=self._calibration(pipeline, index) if terms else None,
+            terms=list(zip(terms, vectors, strict=True)),
+        )
 
     def similar(self, image: str | os.PathLike[str], k: int = 20) -> list[Hit]:
         """The ``k`` photos that look most like a picture, in the library or not, without itself.
@@ -217,7 +301,54 @@ class Library:
                 f"the photos were encoded with another version of {pipeline.model}: "
                 "run `sensorium index` once to encode them with this one"
             )
+        if pipeline.id not in self._trusted:
+            golden.compare(pipeline, encoder)
+            self._trusted.add(pipeline.id)
         return encoder
+
+    def _vectors_of(self, terms: Sequence[Term], pipeline: Pipeline) -> list[NDArray[np.float32]]:
+        """A vector of unit length [d] for each term."""
+        words = [term.words for term in terms if term.words is not None]
+        encoded = iter(self._encoder_of(pipeline).embed_texts(words) if words else ())
+        return [
+            next(encoded) if term.words is not None else self._vector_of_picture(term.image or "", pipeline)
+            for term in terms
+        ]
+
+    def _vector_of_picture(self, path: str, pipeline: Pipeline) -> NDArray[np.float32]:
+        path = os.path.expanduser(path)  # noqa: PTH111
+        stored = self._stored_vector(path, pipeline)
+        return stored if stored is not None else self._vector_of_file(path, self._encoder_of(pipeline))
+
+    def _calibration(self, pipeline: Pipeline, index: Matrix) -> Calibration:
+        """What scores mean now: from memory, from the library, or measured again when it has grown."""
+        kept = self._calibrations.get(pipeline.id) or calibration.stored(self._store, pipeline.id)
+        if kept is None or not kept.fits(len(index)):
+            kept = self._measure(pipeline, self._encoder_of(pipeline), index, kept)
+        self._calibrations[pipeline.id] = kept
+        return kept
+
+    def _measure(
+        self, pipeline: Pipeline, encoder: Encoder, index: Matrix, before: Calibration | None
+    ) -> Calibration:
+        """Measure and keep; the background texts are embedded once a model."""
+        known = before is not None and before.digest == calibration.background().digest
+        prompts = before.prompts if before is not None and known else calibration.embed_background(encoder)
+        photos = calibration.sampled(self._store, pipeline, index.ids())
+        measured = calibration.measure(prompts, photos, len(index))
+        calibration.keep(self._store, pipeline.id, measured)
+        return measured
+
+    def _calibrate(self, encoder: Encoder) -> None:
+        """Bring the calibration of an encoder's pipeline up to date with the library."""
+        pipeline = self._store.pipeline(encoder.pipeline)
+        if pipeline is None or not self._store.answers(pipeline.id):
+            return
+        kept = calibration.stored(self._store, pipeline.id)
+        _, embedded, _ = self._store.count_photos(pipeline.id)
+        if kept is None or not kept.fits(embedded):
+            index = self._searcher.read(pipeline)
+            self._calibrations[pipeline.id] = self._measure(pipeline, encoder, index, kept)
 
     def _stored_vector(self, path: str, pipeline: Pipeline) -> NDArray[np.float32] | None:
         """The vector of a photo of this library, as long as its file is the one that was encoded."""
@@ -243,6 +374,10 @@ class Library:
             raise SensoriumError(f"{printable(path)}: {error}") from error
         query: NDArray[np.float32] = encoder.embed_pixels(pixels[None])[0]
         return query
+
+
+def _is_file(path: str) -> bool:
+    return os.path.isfile(os.path.expanduser(path))  # noqa: PTH111, PTH113
 
 
 def _root_status(root: Root, photos: int) -> RootStatus:

@@ -1,6 +1,7 @@
 """Which picture files lie under a folder, and what changed there since the library last looked.
 
-A walk costs one directory read a folder and one stat a file. It never opens a file. What it leaves out:
+A walk costs one directory read a folder and one stat a file. It never opens a file. Files that only
+belong to a photo (``companions.py``) are told with it. What it leaves out:
 the library's own folder and other libraries, folders whose name begins with a dot, the recycle bins and
 thumbnail folders that other systems keep among photos, and the ``._`` companions that macOS writes.
 """
@@ -14,7 +15,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sensorium.media.image import PHOTO_EXTENSIONS
+from sensorium.photos.companions import COMPANION_EXTENSIONS, Companion, attribute, sidecars
 from sensorium.photos.names import inside, join
+from sensorium.photos.stamps import Stamp, inode_of
 
 LIBRARY_FILE = "library.sqlite3"
 _FOREIGN_FOLDERS = frozenset(
@@ -26,18 +29,12 @@ DirectoryId = tuple[int, int]
 EMPTY = "the folder is empty, as when a disk is not mounted"
 
 
-class Stamp(NamedTuple):
-    """What tells, without reading it, that a file is the same as before."""
-
-    size: int
-    mtime_ns: int
-
-
 @dataclass(slots=True)
 class Walk:
     """The picture files under one folder.
 
-    ``files`` maps the path below the root to its stamp. ``unreadable`` maps a folder (or, rarely, a file)
+    ``files`` maps the path below the root to its stamp, ``inodes`` to its number on disk where there is
+    one, ``companions`` to the files that belong to it. ``unreadable`` maps a folder (or, rarely, a file)
     below the root to the reason: what lies there is unknown, not gone. ``offline`` says that the whole
     root cannot be seen: it does not exist, is not readable, or is as empty as an unmounted disk.
     """
@@ -45,6 +42,8 @@ class Walk:
     files: dict[str, Stamp] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
     offline: str | None = None
+    inodes: dict[str, int] = field(default_factory=dict)
+    companions: dict[str, tuple[Companion, ...]] = field(default_factory=dict)
 
 
 def walk(root: str, within: str = "", *, library: str | None = None) -> Walk:
@@ -86,6 +85,7 @@ class _Walker:
         self.seen: set[DirectoryId] = set()
         self.linked_folders: list[str] = []
         self.linked_files: list[str] = []
+        self.others: dict[str, Stamp] = {}  # what may belong to a photo
 
     def run(self, within: str) -> None:
         self.below(within)
@@ -93,6 +93,11 @@ class _Walker:
             self.below(self.linked_folders.pop(0))
         for relative in self.linked_files:
             self.add_linked_file(relative)
+        self.found.companions = attribute(self.found.files, self.others)
+        for companions in self.found.companions.values():
+            for companion in companions:  # the raw half of a pair is no photo of its own
+                self.found.files.pop(companion.path, None)
+                self.found.inodes.pop(companion.path, None)
 
     def below(self, folder: str) -> None:
         """Walk a folder and all real folders below it, in the order of their names."""
@@ -130,9 +135,11 @@ class _Walker:
                 elif _wanted_file(entry.name):
                     self.linked_files.append(relative)
             elif _wanted_file(entry.name):
+                self.add(relative, entry.stat())
+            elif _may_belong(entry.name):
                 status = entry.stat()
                 if stat.S_ISREG(status.st_mode):
-                    self.found.files[relative] = Stamp(status.st_size, status.st_mtime_ns)
+                    self.others[relative] = Stamp(status.st_size, status.st_mtime_ns)
         except FileNotFoundError:
             pass  # it went away between the listing and the look
         except OSError as error:
@@ -140,13 +147,20 @@ class _Walker:
                 self.found.unreadable[relative] = (error.strerror or str(error)).lower()
         return None
 
+    def add(self, relative: str, status: os.stat_result) -> None:
+        if stat.S_ISREG(status.st_mode):
+            self.found.files[relative] = Stamp(status.st_size, status.st_mtime_ns)
+            inode = inode_of(status)
+            if inode is not None:
+                self.found.inodes[relative] = inode
+
     def add_linked_file(self, relative: str) -> None:
         full = join(self.root, relative)
         try:
             real = os.path.realpath(full)
             status = os.stat(real)  # noqa: PTH116
-            if stat.S_ISREG(status.st_mode) and _identity(os.path.dirname(real)) not in self.seen:  # noqa: PTH120
-                self.found.files[relative] = Stamp(status.st_size, status.st_mtime_ns)
+            if _identity(os.path.dirname(real)) not in self.seen:  # noqa: PTH120
+                self.add(relative, status)
         except OSError:
             return  # a link to nothing
 
@@ -161,7 +175,15 @@ def _wanted_folder(name: str) -> bool:
 
 
 def _wanted_file(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in PHOTO_EXTENSIONS and not name.startswith("._")  # noqa: PTH122
+    return _extension(name) in PHOTO_EXTENSIONS and not name.startswith("._")
+
+
+def _may_belong(name: str) -> bool:
+    return _extension(name) in COMPANION_EXTENSIONS and not name.startswith("._")
+
+
+def _extension(name: str) -> str:
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122 - a Path would cost 10 times as much
 
 
 class Known(NamedTuple):
@@ -169,6 +191,7 @@ class Known(NamedTuple):
 
     ``photo_id`` and ``stamp`` are None when it only ever failed. ``refused`` says that a failure is on
     record, ``failed`` for which state of the file; None when it is worth trying again as it is.
+    ``described`` is false when a better description is to be had. ``inode`` is None when it is not known.
     """
 
     photo_id: int | None
@@ -177,6 +200,9 @@ class Known(NamedTuple):
     embedded: bool
     failed: Stamp | None = None
     refused: bool = False
+    inode: int | None = None
+    described: bool = True
+    companions: tuple[Companion, ...] = ()
 
 
 @dataclass(slots=True)
@@ -186,6 +212,8 @@ class Changes:
     new: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
     pending: list[str] = field(default_factory=list)  # unchanged, but without a vector of this pipeline
+    stale: list[str] = field(default_factory=list)  # unchanged, but to be described again
+    accompanied: list[str] = field(default_factory=list)  # unchanged, with other companions than before
     returned: list[int] = field(default_factory=list)
     gone: list[int] = field(default_factory=list)
     forgotten: list[str] = field(default_factory=list)  # paths whose failure is out of date
@@ -194,31 +222,23 @@ class Changes:
 
     @property
     def to_read(self) -> list[str]:
-        """Everything that needs to be opened."""
-        return self.new + self.changed + self.pending
+        """Everything that needs to be opened. Changed files first: what they held may be elsewhere now."""
+        return self.changed + self.new + self.pending + self.stale
 
 
 def compare(found: Walk, known: Mapping[str, Known], within: str = "") -> Changes:
     """What the library must do about a walk of its root, or of the folder ``within`` it."""
     changes = Changes()
+    exchanged = _exchanged(found, known)
     for path, stamp in found.files.items():
         before = known.get(path)
         if before is None:
             changes.new.append(path)
-        elif before.stamp == stamp:
-            if before.missing and before.photo_id is not None:
-                changes.returned.append(before.photo_id)
-            if before.refused and before.failed != stamp:
-                changes.forgotten.append(path)
-            if before.embedded:
-                changes.unchanged += not before.missing
-            elif before.failed == stamp:
-                changes.failed_before += 1
-            else:
-                changes.pending.append(path)
+        elif before.stamp == stamp and path not in exchanged:
+            _compare_unchanged(path, stamp, before, found.companions.get(path, ()), changes)
         elif before.failed == stamp:
             changes.failed_before += 1
-        elif before.photo_id is None:
+        elif before.photo_id is None or (before.missing and not before.refused):
             changes.new.append(path)
         else:
             changes.changed.append(path)
@@ -231,3 +251,41 @@ def compare(found: Walk, known: Mapping[str, Known], within: str = "") -> Change
         if before.photo_id is not None and not before.missing:
             changes.gone.append(before.photo_id)
     return changes
+
+
+def _compare_unchanged(
+    path: str, stamp: Stamp, before: Known, companions: tuple[Companion, ...], changes: Changes
+) -> None:
+    """Sort in a file that is, by its stamp, the one of the photo at its path."""
+    if before.missing and before.photo_id is not None:
+        changes.returned.append(before.photo_id)
+    if before.refused and before.failed != stamp:
+        changes.forgotten.append(path)
+    if not before.embedded:
+        if before.failed == stamp:
+            changes.failed_before += 1
+        else:
+            changes.pending.append(path)
+        return
+    changes.unchanged += not before.missing
+    described = before.described and sidecars(before.companions) == sidecars(companions)
+    if not described and before.failed != stamp:
+        changes.stale.append(path)
+    elif before.companions != companions:
+        changes.accompanied.append(path)
+
+
+def _exchanged(found: Walk, known: Mapping[str, Known]) -> set[str]:
+    """Paths where another known photo's file of the very same size and time now lies.
+
+    Numbers on disk alone prove nothing: some file systems deal them out anew with every mount.
+    """
+    others = [
+        path
+        for path, inode in found.inodes.items()
+        if (before := known.get(path)) is not None and before.inode not in (None, inode)
+    ]
+    if not others:
+        return set()
+    owners = {before.inode: before.stamp for before in known.values() if before.inode is not None}
+    return {path for path in others if owners.get(found.inodes[path]) == found.files[path]}

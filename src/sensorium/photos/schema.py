@@ -21,7 +21,7 @@ from sensorium.errors import LibraryError
 from sensorium.photos.names import printable
 
 FILE_NAME = "library.sqlite3"
-REVISIONS = ("0001",)  # oldest first; one module each in migrations/versions
+REVISIONS = ("0001", "0002")  # oldest first; one module each in migrations/versions
 HEAD = REVISIONS[-1]
 
 
@@ -58,6 +58,8 @@ library = sa.Table(
     sa.Column("id", sa.Integer, sa.CheckConstraint("id = 1", name="one_row"), primary_key=True),
     sa.Column("generation", sa.Integer, nullable=False),  # grows with every change that an answer can show
     sa.Column("created_at", sa.Integer, nullable=False),
+    # Grows with the generation, but only when the vectors that can answer are others than before.
+    sa.Column("vectors_generation", sa.Integer, nullable=False, server_default="0"),
 )
 
 roots = sa.Table(
@@ -67,6 +69,7 @@ roots = sa.Table(
     sa.Column("path", FileName, nullable=False, unique=True),  # absolute, links resolved
     sa.Column("added_at", sa.Integer, nullable=False),
     sa.Column("scanned_at", sa.Integer),
+    sa.Column("device", sa.Integer),  # st_dev when it was last seen: an unmounted disk leaves another behind
     sqlite_autoincrement=True,
 )
 
@@ -79,7 +82,7 @@ photos = sa.Table(
     sa.Column("size", sa.Integer, nullable=False),
     sa.Column("mtime_ns", sa.Integer, nullable=False),
     sa.Column("sha256", sa.LargeBinary(32), nullable=False),  # of the whole file: the photo's identity
-    sa.Column("kind", sa.Text, nullable=False),  # "photo"; films come later
+    sa.Column("kind", sa.Text, nullable=False),  # "photo", "screenshot", "animation", "panorama", "raw"
     sa.Column("format", sa.Text, nullable=False),
     sa.Column("width", sa.Integer, nullable=False),  # upright
     sa.Column("height", sa.Integer, nullable=False),
@@ -99,10 +102,23 @@ photos = sa.Table(
     sa.Column("first_seen", sa.Integer, nullable=False),
     sa.Column("last_seen", sa.Integer, nullable=False),  # when its bytes were last read
     sa.Column("missing_since", sa.Integer),  # NULL: it is where it should be
+    sa.Column("country", sa.Text),  # ISO 3166-1 alpha-2
+    sa.Column("region", sa.Text),  # "JP.22"
+    sa.Column("city", sa.Integer),  # GeoNames id
+    sa.Column("places_version", sa.Integer, nullable=False, server_default="0"),  # of places.py
+    sa.Column("title", sa.Text),
+    sa.Column("caption", sa.Text),
+    sa.Column("keywords", sa.Text),  # a JSON list; NULL when there are none
+    sa.Column("rating", sa.Integer),
+    sa.Column("frames", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("inode", sa.Integer),  # st_ino, the low 63 bits: evidence of a rename, never of identity
     sa.UniqueConstraint("root_id", "path"),
     sa.Index("ix_photos_sha256", "sha256"),
     sa.Index("ix_photos_size", "size"),
     sa.Index("ix_photos_taken_at", "taken_at"),
+    sa.Index("ix_photos_country_region", "country", "region"),
+    sa.Index("ix_photos_city", "city"),
+    sa.Index("ix_photos_missing_since", "missing_since", sqlite_where=sa.text("missing_since IS NOT NULL")),
     sqlite_autoincrement=True,
 )
 
@@ -115,6 +131,9 @@ pipelines = sa.Table(
     sa.Column("dim", sa.Integer, nullable=False),
     sa.Column("active", sa.Boolean(create_constraint=True, name="active_is_a_truth_value"), nullable=False),
     sa.Column("created_at", sa.Integer, nullable=False),
+    sa.Column("golden", sa.Text),  # what golden.py measured when the first vectors were made
+    sa.Column("previous", sa.Integer),  # id of the pipeline that answered before this one; it may be gone
+    sa.Column("complete", sa.Boolean, nullable=False, server_default="0"),  # had a vector of every photo once
     sa.Index("ix_pipelines_one_active", "active", unique=True, sqlite_where=sa.text("active")),
     sqlite_autoincrement=True,
 )
@@ -125,6 +144,9 @@ vectors = sa.Table(
     sa.Column("photo_id", sa.ForeignKey("photos.id", ondelete="CASCADE"), primary_key=True),
     sa.Column("pipeline_id", sa.ForeignKey("pipelines.id", ondelete="CASCADE"), primary_key=True),
     sa.Column("vector", sa.LargeBinary, nullable=False),  # dim little-endian float16, unit length
+    # The vectors_generation that shows this vector first: what matrix.py lacks are those above its stamp.
+    sa.Column("written", sa.Integer, nullable=False, server_default="0"),
+    sa.Index("ix_vectors_pipeline_id_written", "pipeline_id", "written"),
 )
 
 failures = sa.Table(
@@ -141,6 +163,57 @@ failures = sa.Table(
     sa.Column("failed_at", sa.Integer, nullable=False),
     sa.UniqueConstraint("root_id", "path", "pipeline_id"),
 )
+
+companions = sa.Table(
+    "companions",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("photo_id", sa.ForeignKey("photos.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("root_id", sa.ForeignKey("roots.id"), nullable=False),
+    sa.Column("path", FileName, nullable=False),
+    sa.Column("size", sa.Integer, nullable=False),
+    sa.Column("mtime_ns", sa.Integer, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),  # "sidecar", "live", "raw", "jpeg": see companions.py
+    sa.UniqueConstraint("root_id", "path"),
+    sa.Index("ix_companions_photo_id", "photo_id"),
+)
+
+people = sa.Table(
+    "people",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+)
+
+photo_people = sa.Table(
+    "photo_people",
+    metadata,
+    sa.Column("photo_id", sa.ForeignKey("photos.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("person_id", sa.ForeignKey("people.id", ondelete="CASCADE"), primary_key=True),
+    sa.Index("ix_photo_people_person_id", "person_id"),
+)
+
+calibrations = sa.Table(  # a disposable copy of what calibration.py measures
+    "calibrations",
+    metadata,
+    sa.Column("pipeline_id", sa.ForeignKey("pipelines.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("made_at", sa.Integer, nullable=False),
+    sa.Column("photos", sa.Integer, nullable=False),
+    sa.Column("content", sa.LargeBinary, nullable=False),
+)
+
+# A full-text table of FTS5, which only a step can create; its text is prepared by words.py.
+photo_words = sa.Table(
+    "photo_words",
+    sa.MetaData(),
+    sa.Column("rowid", sa.Integer, primary_key=True),  # the photo's id
+    *(sa.Column(name, sa.Text) for name in ("name", "folders", "words", "places", "people")),
+)
+
+
+def is_full_text(table: str) -> bool:
+    """Whether a table of the file is ``photo_words`` or one that FTS5 keeps for it."""
+    return table == photo_words.name or table.startswith(f"{photo_words.name}_")
 
 
 def connect(file: Path) -> Engine:
@@ -168,14 +241,40 @@ def connect(file: Path) -> Engine:
 
 
 @contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """One read transaction: everything is read from the same state of the file. Raises LibraryError."""
+    try:
+        with engine.connect() as connection, connection.begin():
+            yield connection
+    except sa.exc.DatabaseError as error:
+        told = _in_one_line("read", engine, error)
+        if told is None:
+            raise
+        raise told from error
+
+
+@contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """One write transaction: all of it is kept, or nothing. Raises LibraryError when it cannot be."""
     try:
         with engine.connect().execution_options(writes=True) as connection, connection.begin():
             yield connection
-    except sa.exc.OperationalError as error:
-        where = printable(engine.url.database or "")
-        raise LibraryError(f"cannot write to the photo library {where}: {error.orig}") from error
+    except sa.exc.DatabaseError as error:
+        told = _in_one_line("write to", engine, error)
+        if told is None:
+            raise
+        raise told from error
+
+
+def _in_one_line(what: str, engine: Engine, error: sa.exc.DatabaseError) -> LibraryError | None:
+    """What a user is told of a disk that is full or a file that is damaged; None for our own mistakes."""
+    where = printable(engine.url.database or "")
+    if isinstance(error, sa.exc.OperationalError):
+        return LibraryError(f"cannot {what} the photo library {where}: {error.orig}")
+    if type(error) is sa.exc.DatabaseError:
+        advice = "see `sensorium library check`"
+        return LibraryError(f"cannot {what} the photo library {where}: {error.orig}; {advice}")
+    return None
 
 
 def open_engine(folder: Path, *, create: bool) -> Engine:

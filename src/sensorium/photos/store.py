@@ -1,16 +1,17 @@
-"""Everything that is asked of, and written to, a library file: SQL lives here and nowhere else.
+"""What is asked of, and written to, a library file by the indexer and by searches.
 
-A write is one transaction and raises the library's generation, by which a reader that keeps an index
-in memory sees that it is out of date.
+Modules with SQL of their own use ``Store.reading`` and ``Store.writing``. A write is one transaction and
+raises the library's generation, by which a reader that keeps an index in memory sees that it is out of date.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import sqlalchemy as sa
@@ -19,13 +20,39 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Connection
 
 from sensorium import settings
-from sensorium.photos.describe import FACTS_VERSION
-from sensorium.photos.names import relative_to
-from sensorium.photos.scan import Changes, Known, Stamp
-from sensorium.photos.schema import failures, library, open_engine, photos, pipelines, roots, vectors, writing
-from sensorium.photos.worker import Reading
+from sensorium.errors import LibraryError
+from sensorium.photos import schema
+from sensorium.photos.companions import Companion
+from sensorium.photos.names import printable, relative_to
+from sensorium.photos.records import (
+    Encoded,
+    Keeper,
+    Moved,
+    accompany,
+    forget,
+    keep_failure,
+    known_files,
+    park,
+    parts,
+)
+from sensorium.photos.scan import Changes, Known
+from sensorium.photos.schema import (
+    companions,
+    failures,
+    library,
+    open_engine,
+    photos,
+    pipelines,
+    roots,
+    vectors,
+    writing,
+)
+from sensorium.photos.stamps import Stamp, device_of
 
-_IN = 500  # ids or values in one IN (...), far below SQLite's limit
+if TYPE_CHECKING:
+    from sensorium.photos.worker import Reading
+
+__all__ = ["Encoded", "Failure", "Pipeline", "Root", "Store"]
 
 
 class Root(NamedTuple):
@@ -36,13 +63,20 @@ class Root(NamedTuple):
 
 
 class Pipeline(NamedTuple):
-    """A model as it made vectors: see ``Encoder.pipeline``."""
+    """A model as it made vectors: see ``Encoder.pipeline``.
+
+    ``complete`` says that every photo had its vector once; ``previous`` is the id of the pipeline that
+    answered before this one, for ``Store.rollback``; ``golden`` is what golden.py measured.
+    """
 
     id: int
     model: str
     pipeline: str
     dim: int
     active: bool
+    complete: bool = False
+    previous: int | None = None
+    golden: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +85,6 @@ class Failure:
 
     path: str
     reason: str
-
-
-class Encoded(NamedTuple):
-    """A file that was read, with its vector: float16 [d]."""
-
-    reading: Reading
-    vector: NDArray[np.float16]
 
 
 class Store:
@@ -71,8 +98,33 @@ class Store:
         """Let go of the file."""
         self._engine.dispose()
 
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """One read transaction, for modules that hold their own SQL over ``schema``'s tables.
+
+        Raises LibraryError when the file cannot be read.
+        """
+        with schema.reading(self._engine) as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self, *, advance: bool = False, vectors: bool = True) -> Iterator[Connection]:
+        """One write transaction, kept as a whole when the block ends and undone when it raises.
+
+        Args:
+            advance: Raise the generation: something that an answer shows is another than before.
+            vectors: With ``advance``, whether the vectors that can answer are others than before, too.
+
+        Raises:
+            LibraryError: The file cannot be written.
+        """
+        with writing(self._engine) as connection:
+            yield connection
+            if advance:
+                _advance(connection, vectors=vectors)
+
     def _rows(self, statement: sa.Select[*tuple[Any, ...]]) -> Sequence[Any]:
-        with self._engine.connect() as connection:
+        with self.reading() as connection:
             return connection.execute(statement).all()
 
     # Folders
@@ -91,6 +143,7 @@ class Store:
                 below = relative_to(other.path, path)
                 if below:
                     _absorb(connection, root, other.id, below)
+                    _advance(connection, vectors=False)
         return Root(root, path)
 
     def root_ids_with_photos(self) -> dict[int, int]:
@@ -108,6 +161,9 @@ class Store:
             pipelines.c.pipeline,
             pipelines.c.dim,
             pipelines.c.active,
+            pipelines.c.complete,
+            pipelines.c.previous,
+            pipelines.c.golden,
         )
         return [Pipeline(*row) for row in self._rows(sa.select(*columns).order_by(pipelines.c.id))]
 
@@ -133,68 +189,106 @@ class Store:
             )
         return next(row for row in self.pipelines() if row.pipeline == pipeline)
 
-    def activate(self, pipeline_id: int) -> None:
-        """Let searches be answered by another pipeline, from one moment to the next."""
+    def activate(self, pipeline_id: int, *, previous: int | None = None) -> None:
+        """Let searches be answered by another pipeline, from one moment to the next.
+
+        ``previous`` is where ``rollback`` leads from then on; None when there is no way back.
+        """
+        with self.writing(advance=True) as connection:
+            _activate(connection, pipeline_id, previous)
+
+    def finish(self, pipeline_id: int) -> int:
+        """Let a pipeline answer when no photo lacks its vector any more; the number of those that do.
+
+        Counting and swapping are one transaction; the pipeline that answered before stays for ``rollback``.
+        """
         with writing(self._engine) as connection:
-            connection.execute(sa.update(pipelines).where(pipelines.c.active).values(active=False))
-            connection.execute(sa.update(pipelines).where(pipelines.c.id == pipeline_id).values(active=True))
-            _advance(connection)
+            waiting = int(connection.execute(_without_vector(pipeline_id)).scalar_one())
+            row = connection.execute(sa.select(pipelines).where(pipelines.c.id == pipeline_id)).one()
+            if not waiting and not row.complete:
+                this = sa.update(pipelines).where(pipelines.c.id == pipeline_id)
+                connection.execute(this.values(complete=True))
+            if not waiting and not row.active:
+                before = connection.execute(sa.select(pipelines.c.id).where(pipelines.c.active)).scalar()
+                _activate(connection, pipeline_id, before)
+                _advance(connection)
+        return waiting
+
+    def rollback(self) -> Pipeline:
+        """Let the pipeline answer again that did before the last switch, and give it back.
+
+        A second rollback undoes the first. Photos that came since the switch are missing from the answers
+        until the next indexing. Raises LibraryError when there is nothing to go back to.
+        """
+        active = self.active_pipeline()
+        earlier = [pipeline for pipeline in self.pipelines() if active and pipeline.id == active.previous]
+        if active is None or not earlier:
+            raise LibraryError(
+                f"{printable(self.folder)} has no earlier model to go back to: "
+                "another one is used with `sensorium index --model NAME`"
+            )
+        self.activate(earlier[0].id, previous=active.id)
+        return earlier[0]._replace(active=True, previous=active.id)
+
+    def unfinished(self) -> list[tuple[Pipeline, int]]:
+        """Models that the library was to be switched to, with the number of photos that they still lack."""
+        begun = [pipeline for pipeline in self.pipelines() if not (pipeline.active or pipeline.complete)]
+        return [(pipeline, self.without_vector(pipeline.id)) for pipeline in begun]
 
     def without_vector(self, pipeline_id: int) -> int:
         """Number of photos that are not gone and have neither a vector of a pipeline nor a failure in it."""
-        failed = sa.exists().where(
-            failures.c.root_id == photos.c.root_id,
-            failures.c.path == photos.c.path,
-            failures.c.pipeline_id == pipeline_id,
-        )
-        statement = sa.select(sa.func.count()).select_from(photos)
-        statement = statement.where(photos.c.missing_since.is_(None), ~_embedded(pipeline_id), ~failed)
-        return int(self._rows(statement)[0][0])
+        return int(self._rows(_without_vector(pipeline_id))[0][0])
 
     # Scanning
 
     def known(self, root_id: int, pipeline_id: int) -> dict[str, Known]:
         """What is known about each path of a root, for ``scan.compare``."""
-        rows = self._rows(
-            sa.select(
-                photos.c.path,
-                photos.c.id,
-                photos.c.size,
-                photos.c.mtime_ns,
-                photos.c.missing_since,
-                vectors.c.photo_id,
-            )
-            .select_from(
-                photos.outerjoin(
-                    vectors, (vectors.c.photo_id == photos.c.id) & (vectors.c.pipeline_id == pipeline_id)
-                )
-            )
-            .where(photos.c.root_id == root_id)
-        )
-        known = {
-            path: Known(photo, Stamp(size, mtime), missing is not None, vector is not None)
-            for path, photo, size, mtime, missing, vector in rows
-        }
-        statement = sa.select(failures.c.path, failures.c.size, failures.c.mtime_ns, failures.c.passing)
-        statement = statement.where(failures.c.root_id == root_id, failures.c.pipeline_id == pipeline_id)
-        for path, size, mtime, passing in self._rows(statement):
-            before = known.get(path, Known(None, None, False, False))
-            known[path] = before._replace(failed=None if passing else Stamp(size, mtime), refused=True)
-        return known
+        with self.reading() as connection:
+            return known_files(connection, root_id, pipeline_id)
 
-    def note_scan(self, root_id: int, changes: Changes) -> None:
-        """Write down what went, what came back and what is no longer a failure."""
+    def note_scan(
+        self, root: Root, changes: Changes, accompanied: Mapping[int, Sequence[Companion]] | None = None
+    ) -> None:
+        """Write down what went, what came back, what is no longer a failure, and what belongs to photos."""
         now = _now()
         with writing(self._engine) as connection:
-            for ids in _parts(changes.gone):
+            for ids in parts(changes.gone):
                 connection.execute(sa.update(photos).where(photos.c.id.in_(ids)).values(missing_since=now))
-            for ids in _parts(changes.returned):
+            for ids in parts(changes.returned):
                 connection.execute(sa.update(photos).where(photos.c.id.in_(ids)).values(missing_since=None))
-            for names in _parts(changes.forgotten):
-                _forget(connection, root_id, failures.c.path.in_(names))
-            connection.execute(sa.update(roots).where(roots.c.id == root_id).values(scanned_at=now))
+            for names in parts(changes.forgotten):
+                forget(connection, root.id, failures.c.path.in_(names))
+            accompany(connection, root.id, accompanied or {})
+            this = sa.update(roots).where(roots.c.id == root.id)
+            connection.execute(this.values(scanned_at=now, device=_device(root.path)))
             if changes.gone or changes.returned:
                 _advance(connection)
+
+    def forget_root(self, root_id: int, heir: int) -> bool:
+        """Look no longer after a root all of whose photos moved into another one; whether that was so.
+
+        Photos that were gone before stay known, as the heir's.
+        """
+        with writing(self._engine) as connection:
+            here = photos.c.root_id == root_id
+            if connection.execute(sa.select(photos.c.id).where(here, _there()).limit(1)).first():
+                return False
+            park(connection, list(connection.scalars(sa.select(photos.c.id).where(here))), heir)
+            for table in (companions, failures):
+                connection.execute(sa.delete(table).where(table.c.root_id == root_id))
+            connection.execute(sa.delete(roots).where(roots.c.id == root_id))
+        return True
+
+    def refresh(self, most: int) -> int:
+        """Annotate up to so many photos anew, as far as a better table of places is there; how many."""
+        from sensorium.photos.annotations import annotate, outdated
+
+        with self.reading() as connection:
+            ids = outdated(connection, most)
+        if ids:
+            with self.writing(advance=True, vectors=False) as connection:
+                annotate(connection, ids)
+        return len(ids)
 
     # Indexing
 
@@ -204,7 +298,7 @@ class Store:
         A file with the content of one of them, be it moved, renamed, copied or touched, needs no encoding.
         """
         found: dict[int, dict[bytes, bytes]] = {}
-        for part in _parts(sizes):
+        for part in parts(sizes):
             statement = sa.select(photos.c.size, photos.c.sha256, vectors.c.vector).join_from(photos, vectors)
             statement = statement.where(photos.c.size.in_(part), vectors.c.pipeline_id == pipeline_id)
             for size, digest, vector in self._rows(statement):
@@ -214,25 +308,49 @@ class Store:
     def vectors_of_contents(self, contents: Sequence[bytes], pipeline_id: int) -> dict[bytes, bytes]:
         """Vectors of photos with one of these content hashes, by content hash."""
         found: dict[bytes, bytes] = {}
-        for part in _parts(contents):
+        for part in parts(contents):
             statement = sa.select(photos.c.sha256, vectors.c.vector).join_from(photos, vectors)
             statement = statement.where(photos.c.sha256.in_(part), vectors.c.pipeline_id == pipeline_id)
             found.update((digest, vector) for digest, vector in self._rows(statement))
         return found
 
+    def contents(self, root_id: int, paths: Sequence[str]) -> dict[str, bytes]:
+        """Content hashes of photos, by path below their root."""
+        found: dict[str, bytes] = {}
+        for part in parts(paths):
+            statement = sa.select(photos.c.path, photos.c.sha256)
+            statement = statement.where(photos.c.root_id == root_id, photos.c.path.in_(part))
+            found.update((path, digest) for path, digest in self._rows(statement))
+        return found
+
     def keep(
-        self, root_ids: dict[str, int], pipeline_id: int, taken: Sequence[Encoded], refused: Sequence[Reading]
-    ) -> None:
-        """One batch, one transaction: photos with their vectors, and failures. ``root_ids``: by path."""
+        self,
+        root_ids: Mapping[str, int],
+        pipeline_id: int,
+        taken: Sequence[Encoded],
+        refused: Sequence[Reading],
+        awaited: Collection[Stamp] = (),
+    ) -> list[Moved]:
+        """One batch, one transaction: photos with their vectors, and failures; photos that moved.
+
+        Args:
+            root_ids: Ids of roots by their path.
+            pipeline_id: Whose vectors they are.
+            taken: Files that were read.
+            refused: Files that could not be.
+            awaited: Stamps of all files that this run found new or changed.
+        """
         now = _now()
         with writing(self._engine) as connection:
+            keeper = Keeper(connection, pipeline_id, now, awaited)
             for root, root_id in root_ids.items():
                 of_root = [encoded for encoded in taken if encoded.reading.task.root == root]
-                for part in _parts(of_root):
-                    _keep_photos(connection, root_id, pipeline_id, part, now)
+                for part in parts(of_root):
+                    keeper.keep(root_id, part)
             for reading in refused:
-                _keep_failure(connection, root_ids[reading.task.root], pipeline_id, reading, now)
-            _advance(connection)
+                keep_failure(connection, root_ids[reading.task.root], pipeline_id, reading, now)
+            _advance(connection, vectors=bool(refused) or any(one.vector is not None for one in taken))
+        return keeper.moved
 
     # Answering
 
@@ -240,11 +358,15 @@ class Store:
         """A number that grows with every change of what a search could answer."""
         return int(self._rows(sa.select(library.c.generation))[0][0])
 
+    def vectors_generation(self) -> int:
+        """A number that grows when the vectors that can answer are others than before, of any pipeline."""
+        return int(self._rows(sa.select(library.c.vectors_generation))[0][0])
+
     def vectors(self, pipeline: Pipeline) -> tuple[NDArray[np.int64], NDArray[np.float16]]:
         """Ids [n], ascending, and vectors [n, d] of all photos that are not gone."""
         statement = sa.select(vectors.c.photo_id, vectors.c.vector).order_by(vectors.c.photo_id)
         missing = sa.select(photos.c.id).where(photos.c.missing_since.is_not(None))
-        with self._engine.connect() as connection:  # both from one state of the file
+        with self.reading() as connection:  # both from one state of the file
             rows = connection.execute(statement.where(vectors.c.pipeline_id == pipeline.id)).all()
             gone = connection.scalars(missing).all()
         ids = np.fromiter((row[0] for row in rows), np.int64, len(rows))
@@ -264,7 +386,7 @@ class Store:
     def photos(self, ids: Sequence[int]) -> dict[int, Any]:
         """Rows of photos by id, with ``root`` for the path of their root."""
         found: dict[int, Any] = {}
-        for part in _parts(ids):
+        for part in parts(ids):
             statement = sa.select(photos, roots.c.path.label("root")).join_from(photos, roots)
             found.update((row.id, row) for row in self._rows(statement.where(photos.c.id.in_(part))))
         return found
@@ -311,111 +433,52 @@ def _now() -> int:
     return int(settings.now().timestamp() * 1_000_000)
 
 
-def _parts(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(items), _IN):
-        yield items[start : start + _IN]
+def _device(folder: str) -> int | None:
+    try:
+        return device_of(os.stat(folder))  # noqa: PTH116
+    except OSError:
+        return None
 
 
-def _advance(connection: Connection) -> None:
-    connection.execute(sa.update(library).values(generation=library.c.generation + 1))
+def _activate(connection: Connection, pipeline_id: int, previous: int | None) -> None:
+    connection.execute(sa.update(pipelines).where(pipelines.c.active).values(active=False))
+    this = sa.update(pipelines).where(pipelines.c.id == pipeline_id)
+    connection.execute(this.values(active=True, previous=previous))
+
+
+def _advance(connection: Connection, *, vectors: bool = True) -> None:
+    values = {"generation": library.c.generation + 1}
+    if vectors:
+        values["vectors_generation"] = library.c.vectors_generation + 1
+    connection.execute(sa.update(library).values(values))
 
 
 def _embedded(pipeline_id: int) -> sa.Exists:
     return sa.exists().where(vectors.c.photo_id == photos.c.id, vectors.c.pipeline_id == pipeline_id)
 
 
-def _forget(connection: Connection, root_id: int, condition: sa.ColumnElement[bool]) -> None:
-    connection.execute(sa.delete(failures).where(failures.c.root_id == root_id, condition))
+def _there() -> sa.ColumnElement[bool]:
+    return photos.c.missing_since.is_(None)
+
+
+def _without_vector(pipeline_id: int) -> sa.Select[int]:
+    failed = sa.exists().where(
+        failures.c.root_id == photos.c.root_id,
+        failures.c.path == photos.c.path,
+        failures.c.pipeline_id == pipeline_id,
+    )
+    statement = sa.select(sa.func.count()).select_from(photos)
+    return statement.where(_there(), ~_embedded(pipeline_id), ~failed)
 
 
 def _absorb(connection: Connection, root_id: int, other_id: int, below: str) -> None:
     """Make the photos of another root, which lies ``below`` this one, photos of this one."""
     prefix = os.fsencode(below + "/")
-    for table in (photos, failures):
+    # The words of a photo tell its folders: `annotate` writes them anew for what no version made.
+    of_other = sa.update(photos).where(photos.c.root_id == other_id)
+    connection.execute(of_other.values(places_version=0))
+    for table in (photos, failures, companions):
         longer = sa.cast(sa.literal(prefix, sa.LargeBinary).concat(table.c.path), sa.LargeBinary)
         statement = sa.update(table).where(table.c.root_id == other_id)
         connection.execute(statement.values(root_id=root_id, path=longer))
     connection.execute(sa.delete(roots).where(roots.c.id == other_id))
-
-
-def _upsert(table: sa.Table, identity: Sequence[str], *, first: Sequence[str] = ()) -> sa.Insert:
-    """Insert, or where ``identity`` is there already replace all columns but those that ``first`` set."""
-    statement = insert(table)
-    fixed = {"id", *identity, *first}
-    replaced = {
-        column.name: statement.excluded[column.name] for column in table.c if column.name not in fixed
-    }
-    return statement.on_conflict_do_update(index_elements=list(identity), set_=replaced)
-
-
-_UPSERT_PHOTO = _upsert(photos, ("root_id", "path"), first=("first_seen",))
-_UPSERT_VECTOR = _upsert(vectors, ("photo_id", "pipeline_id"))
-_UPSERT_FAILURE = _upsert(failures, ("root_id", "path", "pipeline_id"))
-
-
-def _keep_photos(
-    connection: Connection, root_id: int, pipeline_id: int, taken: Sequence[Encoded], now: int
-) -> None:
-    """Write photos of one root with their vectors. Few statements with many rows: each one costs."""
-    paths = [encoded.reading.task.path for encoded in taken]
-    contents = {encoded.reading.task.path: encoded.reading.sha256 for encoded in taken}
-    before = _by_path(connection, root_id, paths)
-    connection.execute(_UPSERT_PHOTO, [_photo_row(root_id, encoded.reading, now) for encoded in taken])
-    # Other pipelines' vectors show what a changed file no longer holds.
-    changed = [photo for path, (photo, content) in before.items() if content != contents[path]]
-    if changed:
-        connection.execute(sa.delete(vectors).where(vectors.c.photo_id.in_(changed)))
-    ids = {path: photo for path, (photo, _) in _by_path(connection, root_id, paths).items()}
-    rows = [
-        {
-            "photo_id": ids[encoded.reading.task.path],
-            "pipeline_id": pipeline_id,
-            "vector": np.ascontiguousarray(encoded.vector, dtype="<f2").tobytes(),
-        }
-        for encoded in taken
-    ]
-    connection.execute(_UPSERT_VECTOR, rows)
-    # What a good file was refused for under other models is over as well.
-    _forget(connection, root_id, failures.c.path.in_(paths))
-
-
-def _by_path(connection: Connection, root_id: int, paths: Sequence[str]) -> dict[str, tuple[int, bytes]]:
-    statement = sa.select(photos.c.path, photos.c.id, photos.c.sha256)
-    statement = statement.where(photos.c.root_id == root_id, photos.c.path.in_(paths))
-    return {row.path: (row.id, row.sha256) for row in connection.execute(statement)}
-
-
-def _photo_row(root_id: int, reading: Reading, now: int) -> dict[str, Any]:
-    assert reading.facts is not None
-    return {
-        **asdict(reading.facts),
-        "root_id": root_id,
-        "path": reading.task.path,
-        "size": reading.stamp.size,
-        "mtime_ns": reading.stamp.mtime_ns,
-        "sha256": reading.sha256,
-        "kind": "photo",
-        "facts_version": FACTS_VERSION,
-        "first_seen": now,
-        "last_seen": now,
-        "missing_since": None,
-    }
-
-
-def _keep_failure(connection: Connection, root_id: int, pipeline_id: int, reading: Reading, now: int) -> None:
-    row = {
-        "root_id": root_id,
-        "path": reading.task.path,
-        "pipeline_id": pipeline_id,
-        "size": reading.stamp.size,
-        "mtime_ns": reading.stamp.mtime_ns,
-        "reason": reading.reason,
-        "passing": reading.passing,
-        "failed_at": now,
-    }
-    connection.execute(_UPSERT_FAILURE, [row])
-    # The photo that stood at this path can no longer be shown; it returns with its file.
-    at_path = (photos.c.root_id == root_id) & (photos.c.path == reading.task.path)
-    still_there = photos.c.missing_since.is_(None)
-    differs = (photos.c.size != reading.stamp.size) | (photos.c.mtime_ns != reading.stamp.mtime_ns)
-    connection.execute(sa.update(photos).where(at_path, still_there, differs).values(missing_since=now))

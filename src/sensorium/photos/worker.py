@@ -8,35 +8,47 @@ process. It speaks pickled frames over its standard input and output with the pr
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import pickle
 import signal
 import struct
 import sys
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sensorium.errors import BadImageError
+from sensorium.media.formats import open_file
 from sensorium.media.image import ImageSpec, decode, fit_image, open_image
-from sensorium.photos.describe import Facts, describe, stored_orientation
+from sensorium.photos.companions import Companion, sidecars
+from sensorium.photos.describe import describe, stored_orientation
+from sensorium.photos.facts import Facts
 from sensorium.photos.names import join
-from sensorium.photos.scan import Stamp
+from sensorium.photos.sidecars import MOST_BYTES, with_sidecar
+from sensorium.photos.stamps import Stamp, inode_of
 
 _HEADER = struct.Struct("<Q")
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A file to read. When its content is one of ``known`` (SHA-256) nobody needs its pixels."""
+    """A file to read. When its content is one of ``known`` (SHA-256) nobody needs its pixels.
+
+    ``content`` is given for a file that is as it was and only to be described again: neither its pixels
+    nor its hash are wanted. ``companions`` belong to it; sidecars among them are read as well.
+    """
 
     root: str
     path: str
     stamp: Stamp
     known: tuple[bytes, ...] = ()
+    companions: tuple[Companion, ...] = ()
+    content: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +56,8 @@ class Reading:
     """What came of a task: facts and pixels (uint8 [height, width, 3]), or the reason why not.
 
     ``stamp`` is of the bytes that were read. ``passing`` marks a fault of disk or rights rather than
-    of the file: worth trying again although the file is the same.
+    of the file: worth trying again although the file is the same. ``seconds`` went by, and the
+    processor worked for ``processor`` of them.
     """
 
     task: Task
@@ -54,16 +67,22 @@ class Reading:
     pixels: NDArray[np.uint8] | None = None
     reason: str | None = None
     passing: bool = False
+    inode: int | None = None
+    seconds: float = 0.0
+    processor: float = 0.0
 
 
 def read(task: Task, spec: ImageSpec) -> Reading:
     """Read, hash, decode, turn upright, fit and describe one file. Never raises for what a file holds."""
     stamp = task.stamp
     try:
-        with open(join(task.root, task.path), "rb") as file:  # noqa: PTH123 - the name may be any bytes
-            stamp = _stamp(file)
-            digest = hashlib.file_digest(file, "sha256").digest()
-            facts, pixels = _look(file, task, None if digest in task.known else spec)
+        with open_file(join(task.root, task.path)) as file:
+            status = os.fstat(file.fileno())
+            stamp = Stamp(status.st_size, status.st_mtime_ns)
+            as_before = task.content if stamp == task.stamp else None
+            digest = as_before or _digest(file)
+            wanted = as_before is None and digest not in task.known
+            facts, pixels = _look(file, task, spec if wanted else None)
             if _stamp(file) != stamp:
                 return Reading(task, stamp, reason="it was being written while it was read", passing=True)
     except BadImageError as error:
@@ -74,7 +93,7 @@ def read(task: Task, spec: ImageSpec) -> Reading:
         return Reading(
             task, stamp, reason=f"cannot be read: {(error.strerror or str(error)).lower()}", passing=True
         )
-    return Reading(task, stamp, digest, facts, pixels)
+    return Reading(task, stamp, digest, facts, pixels, inode=inode_of(status))
 
 
 def _look(file: BinaryIO, task: Task, spec: ImageSpec | None) -> tuple[Facts, NDArray[np.uint8] | None]:
@@ -86,7 +105,25 @@ def _look(file: BinaryIO, task: Task, spec: ImageSpec | None) -> tuple[Facts, ND
         if spec is not None:
             pixels = fit_image(decode(image, smallest=spec.decode_side), spec)
         turned = stored_orientation(image) if turned is None else turned
-        return describe(image, size=size, orientation=turned, name=name), pixels
+        facts = describe(image, size=size, orientation=turned, name=name)
+    for sidecar in sidecars(task.companions):
+        content = _sidecar(join(task.root, sidecar.path))
+        if content is not None:
+            facts = with_sidecar(facts, content, PurePosixPath(sidecar.path).name)
+    return facts, pixels
+
+
+def _sidecar(path: str) -> bytes | None:
+    """The content of a sidecar; None when it cannot be read: the photo counts, not what is said of it."""
+    try:
+        with open_file(path) as file:
+            return file.read(MOST_BYTES + 1)
+    except (OSError, BadImageError):
+        return None
+
+
+def _digest(file: BinaryIO) -> bytes:
+    return hashlib.file_digest(cast("io.BufferedReader", file), "sha256").digest()
 
 
 def _stamp(file: BinaryIO) -> Stamp:
@@ -124,7 +161,11 @@ def main() -> None:
     try:
         spec = receive(questions)
         while True:
-            send(answers, read(receive(questions), spec))
+            task = receive(questions)
+            start, worked = time.perf_counter(), time.process_time()
+            reading = read(task, spec)
+            seconds, processor = time.perf_counter() - start, time.process_time() - worked
+            send(answers, replace(reading, seconds=seconds, processor=processor))
     except (EOFError, BrokenPipeError):
         return
 
