@@ -1,5 +1,5 @@
 """``python -m sensorium`` is the ``sensorium`` command."""
 
-from sensorium.cli.main import main
+from sensorium.cli.main import run
 
-main()
+run()

@@ -8,7 +8,7 @@ import pytest
 from made_library import Album
 
 from sensorium.errors import SensoriumError
-from sensorium.photos import calibration
+from sensorium.photos import calibration, hnsw
 from sensorium.photos.paging import Cursor
 from sensorium.photos.query import Exclusion, Query, Term
 from sensorium.photos.search import rank
@@ -328,3 +328,25 @@ def test_excluded_slots_alone(album):
     results = album.library().search(Query(exclude=("Japan",), excluded=excluded))
     assert ids(results) == [other]
     assert results[0].why == "without Japan"
+
+
+def test_a_very_large_library_uses_its_graph_from_the_second_question_on(album, monkeypatch):
+    crowd(album)
+    (album.folder / "matrix").mkdir()
+    asked = [album.folder.parent / "pictures" / f"{number}.jpg" for number in (2, 3, 4)]
+    exact = [names(album.library().similar(path, k=5)) for path in asked]
+    monkeypatch.setattr(hnsw, "FROM", 10)
+    monkeypatch.setattr(hnsw, "NEEDED", 0.5)
+    assert album.library().build_graph() > 0.9
+    opened = []
+    real = hnsw.open_hnsw
+
+    def watched(matrix):
+        opened.append(real(matrix))
+        return opened[-1]
+
+    monkeypatch.setattr(hnsw, "open_hnsw", watched)
+    library = album.library()
+    assert [names(library.similar(path, k=5)) for path in asked] == exact
+    assert len(opened) == 1
+    assert opened[0] is not None

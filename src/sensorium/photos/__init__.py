@@ -1,10 +1,20 @@
 """How do people use it? The photo library.
 
-Scan folders, describe files, keep the library, search it. Originals are only ever read.
+Scan folders, describe files, keep the library, understand a sentence, search. Originals are only ever read.
 
-``Library.open(folder)`` is the way in; ``scan`` finds files, ``worker`` and ``pool`` read them in other
-processes, ``describe`` says what a file tells about itself, ``indexing`` joins these into one run,
-``schema`` and ``store`` keep the result, ``vectors`` and ``search`` answer, ``sheet`` draws the answer.
+``library`` is the way in: ``Library.open(folder)``. Behind it, in the order in which data flows:
+
+- finding files: ``scan``, ``stamps``, ``companions``, ``names``
+- reading them in other processes: ``pool``, ``worker``, ``describe`` with ``facts``, ``moments``, ``xmp``,
+  ``iptc``, ``sidecars``
+- keeping them: ``indexing`` is one run, ``report`` tells of it; ``schema``, ``store``, ``records``,
+  ``annotations``, ``migrations`` are the file; ``encoder`` is what is asked of a model, ``golden`` watches it
+- understanding a sentence: ``query``, ``places``, ``words``
+- answering: ``search`` and ``answers`` with ``filters``, ``calibration``, ``arithmetic``, ``paging``;
+  ``sheet`` draws it
+- comparing vectors: ``vectors`` and ``sieve``; ``matrix`` with ``cabinet`` and ``segments`` is the mapped
+  copy, ``hnsw`` a shortcut above a million
+- keeping it safe: ``upkeep``, ``checks``, ``mend``, ``salvage``, ``locks``
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,9 @@ from sensorium.photos.scan import reason_offline
 from sensorium.photos.sieve import Ids
 from sensorium.photos.store import Pipeline, Store
 from sensorium.photos.vectors import VectorIndex
+
+if TYPE_CHECKING:
+    from sensorium.photos.hnsw import HnswCache
 
 Verdict = Literal["found", "weak", "nothing"]
 
@@ -114,13 +117,16 @@ class Searcher:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._matrix: tuple[int, Matrix] | None = None
+        self._asked = 0
+        self._graph: HnswCache | None = None
 
     def nearest(
         self, pipeline: Pipeline, query: NDArray[np.float32], k: int, *, without: int | None = None
     ) -> list[tuple[int, float]]:
         """Ids and scores of the ``k`` photos nearest to a query [d], best first, never ``without``."""
         index = self.read(pipeline)
-        ids, scores = index.search(np.ascontiguousarray(query, np.float32), k + (without is not None))
+        find = self._shortcut(index) or index
+        ids, scores = find.search(np.ascontiguousarray(query, np.float32), k + (without is not None))
         pairs = zip(ids.tolist(), scores.tolist(), strict=True)
         return [(photo, score) for photo, score in pairs if photo != without][:k]
 
@@ -128,9 +134,22 @@ class Searcher:
         """The vectors of a pipeline; what changed since the last call is read. Raises LibraryError."""
         if self._matrix is None or self._matrix[0] != pipeline.id:
             self._matrix = pipeline.id, open_matrix(self._store, pipeline)
+            self._asked, self._graph = 0, None
         else:
             self._matrix[1].refresh()
         return self._matrix[1]
+
+    def _shortcut(self, index: Matrix) -> HnswCache | None:
+        """The graph of a very large library, where there is one, from a process's second question on.
+
+        Opening it takes longer than an exact search, so a process that asks once never does.
+        """
+        from sensorium.photos import hnsw
+
+        self._asked += 1
+        if self._asked == 2 and len(index) > hnsw.FROM:
+            self._graph = hnsw.open_hnsw(index)
+        return self._graph
 
 
 def rank(
