@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from sensorium.photos.indexing import Event
 
 
+_NOTHING = "nothing to search for: say in words what the photo shows"
+
+
 def default_folder() -> Path:
     """``SENSORIUM_LIBRARY``, else ``library`` in the folder where Sensorium keeps its things."""
     configured = os.environ.get("SENSORIUM_LIBRARY")
@@ -218,6 +221,9 @@ class Library:
                 cursor belongs to another search.
             LibraryError: The library is empty, or cannot be read.
         """
+        said = " ".join(words.split()) if isinstance(words, str) else words
+        if not said:
+            raise SensoriumError(_NOTHING)
         pipeline = self._ready(k)
         page = Page(k, sort, after_cursor, everything)
         with contextlib.ExitStack() as ending:
@@ -227,10 +233,10 @@ class Library:
                 helpers = ending.enter_context(ThreadPoolExecutor(2))
                 opening = helpers.submit(self._encoder_of, pipeline)
                 reading = helpers.submit(self._searcher.read, pipeline)
-            query = self.parse(" ".join(words.split())) if isinstance(words, str) else words
+            query = self.parse(said) if isinstance(said, str) else said
             terms = answers.looks(query)
             if not terms and not answers.has_filters(query):
-                raise SensoriumError("nothing to search for: say in words what the photo shows")
+                raise SensoriumError(_NOTHING)
             if opening is not None and terms:
                 opening.result()  # facts alone are found without the model
             vectors = self._vectors_of(terms, pipeline)
