@@ -197,7 +197,7 @@ def test_bombs_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
     command = [sys.executable, "-c", MEASURE, str(good), *map(str, paths)]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     print(*output, sep="\n")
-    lines = dict(zip(bombs(), output, strict=False))
+    lines = dict(zip(bombs(), output[:-1], strict=True))
     told = {name for name, line in lines.items() if re.search(r"900 megapixels; the limit|too large", line)}
     assert told >= lines.keys() - {"AVIF", "HEIF"}  # there the codec itself finds the lie
     assert not any("READ" in line for line in lines.values())
@@ -308,7 +308,8 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.
     link.symlink_to("/dev/zero")
     gone.symlink_to(tmp_path / "nowhere")
     lines = [reason(path) for path in (pipe, plug, link, gone, Path("/dev/tty0"), Path("/dev/null"))]
-    assert [word in line for word, line in zip(("pipe", "socket", "device", "no such"), lines, strict=False)]
+    for word, line in zip(("pipe", "socket", "device", "no such", "", "device"), lines, strict=True):
+        assert word in line
     # It was a file when it was looked at, and is a pipe when it is opened.
     ordinary = Path(__file__).stat()
     monkeypatch.setattr("sensorium.media.formats.os.stat", lambda path: ordinary)
