@@ -7,7 +7,6 @@ A photo that does not tell what is asked for (no date, no place) neither matches
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
@@ -80,18 +79,6 @@ def camera_name(make: str | None, model: str | None) -> str:
     if model.casefold().startswith(make.casefold()):
         return model
     return f"{make} {model}".strip()
-
-
-def people_of(store: Store, ids: Sequence[int]) -> dict[int, list[str]]:
-    """Names of the people on photos, by photo."""
-    found: dict[int, list[str]] = {}
-    statement = sa.select(photo_people.c.photo_id, people.c.name).join_from(photo_people, people)
-    with store.reading() as connection:
-        for start in range(0, len(ids), 500):
-            part = statement.where(photo_people.c.photo_id.in_(ids[start : start + 500]))
-            for photo, name in connection.execute(part.order_by(people.c.name)):
-                found.setdefault(photo, []).append(name)
-    return found
 
 
 def moments(store: Store, ids: NDArray[np.int64]) -> dict[int, int]:

@@ -177,6 +177,9 @@ class Library:
             for event in events:
                 if isinstance(event, indexing.Finished):
                     self._calibrate(encoder)
+                    answering = self._store.active_pipeline()
+                    if answering is not None:  # a large library's copy is made now, not by the first search
+                        self._searcher.read(answering)
                 yield event
                 # Now and not at the first search, which would have to wait for it.
                 if isinstance(event, indexing.Progress) and not begun:

@@ -19,9 +19,6 @@ from sensorium.photos.xmp import read_xmp
 MOST_BYTES = 4 << 20
 """A larger sidecar is left out, whatever it is: readers need not hand over more."""
 
-SIDECAR_SUFFIXES = (".xmp", ".json")
-"""Suffixes (lower case) of the files that `with_sidecar` understands."""
-
 _WEAK_SOURCES = (None, "modified", "name")
 _TAKEOUT_FIELDS = ("photoTakenTime", "geoData", "geoDataExif", "people", "description")
 
