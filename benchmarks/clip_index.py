@@ -29,7 +29,7 @@ import sensorium
 from peer import describe_machine, write_random_b32
 from sensorium.media.image import fit_image, read_image
 from sensorium.photos import Library
-from sensorium.photos.store import Store
+from sensorium.photos.database.store import Store
 from sensorium.skills.embed import DualEncoder
 
 SOURCES = Path(__file__).parent.parent / "examples" / "photos"

@@ -148,8 +148,8 @@ def run_index(folder: Path, library: Path, model: str, cores: int) -> dict[str, 
     """Index a folder into a new library on the first ``cores`` cores; speed in photos/s, times in seconds."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
     import sensorium
-    from sensorium.photos import indexing
-    from sensorium.photos.store import Store
+    from sensorium.photos.database.store import Store
+    from sensorium.photos.intake import indexing
 
     encoder = sensorium.load(model)
     spec = encoder.image_spec

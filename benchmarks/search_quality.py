@@ -28,10 +28,10 @@ from mini_clip_eval.photos import LIST, fetch
 from mini_clip_quality import QUERIES, Interval, Query, bootstrap, embed_photos, load_queries
 from sensorium import settings
 from sensorium.errors import SensoriumError
-from sensorium.photos import calibration
-from sensorium.photos.calibration import Calibration
-from sensorium.photos.search import Ranked, rank
-from sensorium.photos.vectors import NumpyExact
+from sensorium.photos.search import calibration
+from sensorium.photos.search.calibration import Calibration
+from sensorium.photos.search.ranking import Ranked, rank
+from sensorium.photos.vectors.index import NumpyExact
 
 NONE = LIST.parents[1] / "search_quality.json"
 LANGUAGES = {"en": "English", "zh": "Chinese"}

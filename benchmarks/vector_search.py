@@ -28,9 +28,9 @@ import numpy as np
 import sqlalchemy as sa
 
 from peer import QUERIES, describe_machine, interleaved
-from sensorium.photos import schema
-from sensorium.photos.matrix import Matrix, open_matrix
-from sensorium.photos.store import Pipeline, Store
+from sensorium.photos.database import schema
+from sensorium.photos.database.store import Pipeline, Store
+from sensorium.photos.vectors.matrix import Matrix, open_matrix
 
 DIM = 512
 K = 20

@@ -6,8 +6,8 @@ import zlib
 
 import numpy as np
 
-from sensorium.photos import calibration
-from sensorium.photos.vectors import NumpyExact
+from sensorium.photos.search import calibration
+from sensorium.photos.vectors.index import NumpyExact
 
 DIM = 512
 GEOMETRIES = {"like CLIP": (0.19, 0.14), "like SigLIP": (0.0, 0.09), "wide": (0.0, 0.5)}

@@ -13,10 +13,11 @@ import pytest
 import sqlalchemy as sa
 
 from sensorium.errors import LibraryError
-from sensorium.photos import checks, schema
-from sensorium.photos.checks import Finding
+from sensorium.photos.database import schema
+from sensorium.photos.database.store import Store
+from sensorium.photos.health import checks
+from sensorium.photos.health.checks import Finding
 from sensorium.photos.library import Library
-from sensorium.photos.store import Store
 
 DIM = 64
 MODEL = "test/rows"

@@ -10,9 +10,9 @@ import numpy as np
 import sqlalchemy as sa
 from concepts import DIM, ConceptEncoder
 
-from sensorium.photos import schema
+from sensorium.photos.database import schema
+from sensorium.photos.database.store import Store
 from sensorium.photos.library import Library
-from sensorium.photos.store import Store
 
 NAME = "test/concepts"
 

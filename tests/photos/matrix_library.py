@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import sqlalchemy as sa
 
-from sensorium.photos import schema
-from sensorium.photos.store import Pipeline, Store
+from sensorium.photos.database import schema
+from sensorium.photos.database.store import Pipeline, Store
 
 DIM = 24
 

@@ -4,8 +4,9 @@ import sqlalchemy as sa
 from photo_fakes import Models, picture, run, write
 from PIL import ExifTags, Image
 
-from sensorium.photos import annotations, places, records, schema
-from sensorium.photos.words import match
+from sensorium.photos import places
+from sensorium.photos.database import annotations, records, schema
+from sensorium.photos.search.words import match
 
 
 def at(latitude: float, longitude: float) -> Image.Exif:

@@ -6,10 +6,10 @@ from concepts import ConceptEncoder, library
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensorium.photos import calibration
-from sensorium.photos.arithmetic import combined
-from sensorium.photos.calibration import Question
-from sensorium.photos.search import rank
+from sensorium.photos.search import calibration
+from sensorium.photos.search.arithmetic import combined
+from sensorium.photos.search.calibration import Question
+from sensorium.photos.search.ranking import rank
 
 TERM = Question(np.zeros(1, np.float32), 0.0, 1.0, -3.0)
 values = st.lists(st.floats(-8, 12, width=32), min_size=2, max_size=12)

@@ -29,9 +29,11 @@ from filled_library import (
 )
 from photo_fakes import Models, picture, run, write
 
-from sensorium.photos import cabinet, schema, upkeep
+from sensorium.photos.database import schema
+from sensorium.photos.database.locks import alone
+from sensorium.photos.health import upkeep
 from sensorium.photos.library import Library
-from sensorium.photos.locks import alone
+from sensorium.photos.vectors import cabinet
 
 COUNT = 1500
 
@@ -98,7 +100,7 @@ FULL = """
 import resource, sys
 from pathlib import Path
 from sensorium.errors import LibraryError
-from sensorium.photos import upkeep
+from sensorium.photos.health import upkeep
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 try:
     getattr(upkeep, sys.argv[1])(Path(sys.argv[2]), Path(sys.argv[3]))

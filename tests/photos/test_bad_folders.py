@@ -14,7 +14,8 @@ from photo_fakes import Models, picture, run, vectors, write
 
 from sensorium import settings
 from sensorium.errors import LibraryError
-from sensorium.photos import indexing, schema
+from sensorium.photos.database import schema
+from sensorium.photos.intake import indexing
 from sensorium.photos.library import Library
 
 
@@ -215,7 +216,7 @@ def test_a_full_file_system_is_one_line(tmp_path, folder):
         "import resource, signal, sys; sys.path.insert(0, sys.argv[1])\n"
         "from photo_fakes import Models, run\n"
         "from sensorium.errors import LibraryError\n"
-        "from sensorium.photos import schema\n"
+        "from sensorium.photos.database import schema\n"
         "from sensorium.photos.library import Library\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "library = Library.open(sys.argv[2], create=True, loader=Models())\n"

@@ -28,7 +28,7 @@ from raw_files import dng
 
 from sensorium.errors import BadImageError
 from sensorium.media.image import decode, open_file, open_image, read_image
-from sensorium.photos.describe import describe, stored_orientation
+from sensorium.photos.describe.picture import describe, stored_orientation
 
 pillow_heif.register_heif_opener()
 pylibjxl.register_pillow()

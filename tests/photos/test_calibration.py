@@ -6,9 +6,9 @@ from concepts import GEOMETRIES, ConceptEncoder, library
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensorium.photos import calibration
-from sensorium.photos.calibration import LEAST, WEAK, background, cut_off, evidence_of, probability
-from sensorium.photos.search import rank
+from sensorium.photos.search import calibration
+from sensorium.photos.search.calibration import LEAST, WEAK, background, cut_off, evidence_of, probability
+from sensorium.photos.search.ranking import rank
 
 
 def world(geometry: str, concepts: int, photos: int):

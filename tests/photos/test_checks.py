@@ -13,10 +13,12 @@ import sqlalchemy as sa
 from filled_library import MODEL, all_rows, copy_of, file_of, fill, pages_of, path_of, spoil
 
 from sensorium.errors import LibraryError
-from sensorium.photos import cabinet, checks, matrix, schema
-from sensorium.photos.checks import Finding, Hashing
-from sensorium.photos.locks import alone
-from sensorium.photos.store import Store
+from sensorium.photos.database import schema
+from sensorium.photos.database.locks import alone
+from sensorium.photos.database.store import Store
+from sensorium.photos.health import checks
+from sensorium.photos.health.checks import Finding, Hashing
+from sensorium.photos.vectors import cabinet, matrix
 
 COUNT = 300
 

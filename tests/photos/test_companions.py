@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from photo_fakes import Models, picture, plain, run, write
 
-from sensorium.photos import schema
-from sensorium.photos.companions import COMPANION_EXTENSIONS, attribute
-from sensorium.photos.stamps import Stamp
+from sensorium.photos.database import schema
+from sensorium.photos.files.companions import COMPANION_EXTENSIONS, attribute
+from sensorium.photos.files.stamps import Stamp
 
 S = Stamp(1, 1)
 XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">

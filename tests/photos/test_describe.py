@@ -11,7 +11,7 @@ from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
 from raw_files import dng
 
 from sensorium.media.image import decode, open_image
-from sensorium.photos.describe import Facts, describe, local_time, stored_orientation
+from sensorium.photos.describe.picture import Facts, describe, local_time, stored_orientation
 
 Base, GPS = ExifTags.Base, ExifTags.GPS
 

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_library import Album
 
-from sensorium.photos import filters
 from sensorium.photos.query import Exclusion, Query, Times
+from sensorium.photos.search import filters
 
 KYOTO = {"country": "JP", "region": "JP.22", "city": 1857910}
 PARIS = {"country": "FR", "region": "FR.11", "city": 2988507}

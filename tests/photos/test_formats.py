@@ -25,7 +25,7 @@ from sensorium.errors import BadImageError
 from sensorium.media.formats import is_raw
 from sensorium.media.image import decode, fit_image, open_image, read_image, sniff
 from sensorium.media.raw import _canon_exif
-from sensorium.photos.describe import describe, stored_orientation
+from sensorium.photos.describe.picture import describe, stored_orientation
 
 pillow_heif.register_heif_opener()
 pylibjxl.register_pillow()

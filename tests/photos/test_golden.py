@@ -16,7 +16,7 @@ import sensorium
 from sensorium.errors import LibraryError
 from sensorium.media.text import Tokenizer
 from sensorium.photos import golden
-from sensorium.photos.store import Store
+from sensorium.photos.database.store import Store
 from sensorium.weights.files import find
 
 _NAMES = ["version", "tokens", "pixels", "text", "picture", "ids", "mask", "shape", "float16"]
@@ -210,7 +210,7 @@ def test_a_library_keeps_and_compares_them(store, encoder, monkeypatch):
 def test_values_measured_without_a_picture_are_completed(store, encoder):
     import sqlalchemy as sa
 
-    from sensorium.photos.schema import pipelines
+    from sensorium.photos.database.schema import pipelines
 
     store.add_pipeline("test/colours", encoder.pipeline, encoder.dim)
     with store.writing() as connection:

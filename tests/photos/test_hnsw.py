@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from matrix_library import Shelf, unit
 
-from sensorium.photos import hnsw
-from sensorium.photos.hnsw import build_hnsw, open_hnsw
-from sensorium.photos.matrix import open_matrix
+from sensorium.photos.vectors import hnsw
+from sensorium.photos.vectors.hnsw import build_hnsw, open_hnsw
+from sensorium.photos.vectors.matrix import open_matrix
 
 
 @pytest.fixture

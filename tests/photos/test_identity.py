@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from photo_fakes import Models, picture, run, vectors, write
 
-from sensorium.photos import indexing, records, schema, worker
+from sensorium.photos.database import records, schema
+from sensorium.photos.database.schema import photos, roots
+from sensorium.photos.intake import indexing, worker
 from sensorium.photos.library import Library
-from sensorium.photos.schema import photos, roots
 
 
 def fill(folder: Path, count: int, start: int = 0) -> None:

@@ -11,7 +11,7 @@ from photo_fakes import LightEncoder, Models, picture, plain, run, vectors, writ
 from PIL import ExifTags, Image
 
 from sensorium.errors import LibraryError, SensoriumError
-from sensorium.photos import indexing
+from sensorium.photos.intake import indexing
 from sensorium.photos.library import Library
 
 

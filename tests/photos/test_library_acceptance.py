@@ -16,10 +16,11 @@ import sqlalchemy as sa
 from photo_fakes import Models, picture, run, vectors, write
 
 import sensorium
-from sensorium.photos import indexing, schema
-from sensorium.photos.indexing import BATCH
+from sensorium.photos.database import schema
+from sensorium.photos.database.store import Store
+from sensorium.photos.intake import indexing
+from sensorium.photos.intake.indexing import BATCH
 from sensorium.photos.library import Library
-from sensorium.photos.store import Store
 
 # Encodes with the fake model of the tests, a little slowly, and writes down how many pictures it encoded
 # before each batch is kept: what a killed process did cannot be asked of it.
@@ -27,8 +28,8 @@ INDEXER = """
 import sys, time
 sys.path.insert(0, {here!r})
 from photo_fakes import Models
-from sensorium.photos.store import Store
-from sensorium.photos import indexing
+from sensorium.photos.database.store import Store
+from sensorium.photos.intake import indexing
 encoder = Models()("test/colours")
 embed = encoder.embed_pixels
 def counted(pixels):

@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from photo_fakes import Models, picture, run, vectors, write
 
 from sensorium.errors import LibraryError
-from sensorium.photos import pool, schema
+from sensorium.photos.database import schema
+from sensorium.photos.intake import pool
 from sensorium.photos.library import Library
 
 SLOW = """
@@ -90,7 +91,7 @@ def test_an_abandoned_run_keeps_its_batches_and_lets_the_next_one_in(library, mo
 CRASHING = """
 import os, signal, sys, time
 sys.path[:] = sys.argv[1:]
-from sensorium.photos import worker
+from sensorium.photos.intake import worker
 read = worker.read
 def crash(task, spec):
     name = task.path

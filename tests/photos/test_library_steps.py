@@ -11,9 +11,9 @@ from alembic.config import Config
 from photo_fakes import Models, picture, run, write
 
 from sensorium.errors import LibraryError
-from sensorium.photos import schema
+from sensorium.photos.database import schema
+from sensorium.photos.database.store import Store
 from sensorium.photos.library import Library
-from sensorium.photos.store import Store
 
 COLUMNS = "path, size, mtime_ns, sha256, width, height, taken_at, first_seen, missing_since"
 

@@ -16,8 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from matrix_library import DIM, Shelf, unit
 
 from sensorium.errors import LibraryError
-from sensorium.photos import cabinet, matrix, schema, segments
-from sensorium.photos.matrix import discard, open_matrix
+from sensorium.photos.database import schema
+from sensorium.photos.vectors import cabinet, matrix, segments
+from sensorium.photos.vectors.matrix import discard, open_matrix
 
 
 @pytest.fixture(autouse=True)
@@ -380,8 +381,8 @@ def test_threads_search_while_the_library_grows(shelf):
 def test_two_processes_that_build_at_once_leave_one_copy(shelf):
     shelf.add(900)
     code = (
-        "import sys; from pathlib import Path; from sensorium.photos import matrix; "
-        "from sensorium.photos.store import Store; "
+        "import sys; from pathlib import Path; from sensorium.photos.vectors import matrix; "
+        "from sensorium.photos.database.store import Store; "
         "matrix.NUMPY_UP_TO, matrix.SEGMENT_ROWS, matrix._WRITE_FROM, matrix._BATCH = 300, 512, 100, 128; "
         "store = Store(Path(sys.argv[1]), create=False); "
         "print(len(matrix.open_matrix(store, store.active_pipeline())))"
@@ -407,8 +408,10 @@ def test_a_vector_of_the_wrong_length_is_named(shelf):
 def test_a_cold_search_of_a_small_library_imports_no_faiss(shelf):
     shelf.add(100)
     code = (
-        "import sys; from pathlib import Path; import numpy as np; from sensorium.photos.store import Store; "
-        "from sensorium.photos.matrix import open_matrix; store = Store(Path(sys.argv[1]), create=False); "
+        "import sys; from pathlib import Path; import numpy as np; "
+        "from sensorium.photos.database.store import Store; "
+        "from sensorium.photos.vectors.matrix import open_matrix; "
+        "store = Store(Path(sys.argv[1]), create=False); "
         f"open_matrix(store, store.active_pipeline()).search(np.ones({DIM}, np.float32), 3); "
         "print([name for name in ('faiss', 'torch', 'filelock') if name in sys.modules])"
     )

@@ -7,7 +7,7 @@ import pytest
 from photo_fakes import LightEncoder, picture, run, vectors, write
 
 from sensorium.errors import LibraryError
-from sensorium.photos import schema
+from sensorium.photos.database import schema
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensorium.photos.names import inside, link, parent, printable, relative_to
-from sensorium.photos.schema import FileName
+from sensorium.photos.database.schema import FileName
+from sensorium.photos.files.names import inside, link, parent, printable, relative_to
 
 names = st.binary(min_size=1, max_size=40).filter(lambda raw: b"\0" not in raw).map(os.fsdecode)
 engine = sa.create_engine("sqlite://")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from sensorium.photos.companions import Companion
-from sensorium.photos.scan import Changes, Known, Walk, compare, reason_offline, walk
-from sensorium.photos.stamps import Stamp, device_of, renamed_or_deleted
+from sensorium.photos.files.companions import Companion
+from sensorium.photos.files.scan import Changes, Known, Walk, compare, reason_offline, walk
+from sensorium.photos.files.stamps import Stamp, device_of, renamed_or_deleted
 
 NOBODY = 65534
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sensorium.errors import LibraryError
-from sensorium.photos.salvage import salvage
+from sensorium.photos.health.salvage import salvage
 
 COUNT = 1500
 TABLES = ("library", "roots", "photos", "pipelines", "vectors", "companions", "people", "photo_people")

@@ -8,10 +8,11 @@ import pytest
 from made_library import Album
 
 from sensorium.errors import SensoriumError
-from sensorium.photos import calibration, hnsw
-from sensorium.photos.paging import Cursor
 from sensorium.photos.query import Exclusion, Query, Term
-from sensorium.photos.search import rank
+from sensorium.photos.search import calibration
+from sensorium.photos.search.paging import Cursor
+from sensorium.photos.search.ranking import rank
+from sensorium.photos.vectors import hnsw
 
 KYOTO = {"country": "JP", "region": "JP.22", "city": 1857910}
 OTHERS = [f"thing {number}" for number in range(30)]

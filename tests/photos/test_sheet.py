@@ -6,7 +6,7 @@ from photo_fakes import COLOURS, picture, plain, write
 from PIL import ExifTags, Image
 
 from sensorium.errors import SensoriumError
-from sensorium.photos.search import Hit
+from sensorium.photos.search.ranking import Hit
 from sensorium.photos.sheet import CAPTION, CELL, MARGIN, TITLE, draw_sheet, write_sheet
 
 

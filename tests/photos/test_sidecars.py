@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_xmp import BOMB, bag, language, packet
 
-from sensorium.photos.describe import EPOCH, Facts, local_time, with_sidecar
-from sensorium.photos.facts import Told
-from sensorium.photos.sidecars import MOST_BYTES, describe_sidecar
+from sensorium.photos.describe.facts import Told
+from sensorium.photos.describe.picture import EPOCH, Facts, local_time, with_sidecar
+from sensorium.photos.describe.sidecars import MOST_BYTES, describe_sidecar
 
 BARE = Facts(format="JPEG", width=4, height=3, orientation=1)
 XMP = packet(

@@ -24,9 +24,10 @@ from filled_library import (
 )
 from photo_fakes import picture, run, vectors, write
 
-from sensorium.photos import schema, upkeep
+from sensorium.photos.database import schema
+from sensorium.photos.database.store import Store
+from sensorium.photos.health import upkeep
 from sensorium.photos.library import Library
-from sensorium.photos.store import Store
 
 COUNT = 1500
 

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sensorium.photos import sieve, vectors
-from sensorium.photos.sieve import FaissSieve, NumpySieve
-from sensorium.photos.vectors import FaissExact, NumpyExact, Rows, find, index_for
+from sensorium.photos.vectors import index as vectors
+from sensorium.photos.vectors import sieve
+from sensorium.photos.vectors.index import FaissExact, NumpyExact, Rows, find, index_for
+from sensorium.photos.vectors.sieve import FaissSieve, NumpySieve
 
 DIMS = (24, 64)  # Faiss has other instructions where 64 divides
 

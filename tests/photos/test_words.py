@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from sensorium.photos.words import MOST_TERMS, RANK, indexed, match
+from sensorium.photos.search.words import MOST_TERMS, RANK, indexed, match
 
 Search = Callable[..., list[str]]
 

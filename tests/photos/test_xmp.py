@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from photo_fakes import picture
 from PIL import Image
 
-from sensorium.photos.facts import Told
-from sensorium.photos.xmp import MOST_BYTES, read_xmp
+from sensorium.photos.describe.facts import Told
+from sensorium.photos.describe.xmp import MOST_BYTES, read_xmp
 
 SPACES = {
     "rdf": "http://www.w3.org/1999/02/22-rdf-syntax-ns#",

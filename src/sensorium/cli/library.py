@@ -19,9 +19,9 @@ import typer
 from sensorium.cli.photos import JsonOption, LibraryOption
 
 if TYPE_CHECKING:
-    from sensorium.photos.checks import Finding
-    from sensorium.photos.store import Store
-    from sensorium.photos.upkeep import Model, Saved
+    from sensorium.photos.database.store import Store
+    from sensorium.photos.health.checks import Finding
+    from sensorium.photos.health.upkeep import Model, Saved
 
 app = typer.Typer(
     help="Check, repair, back up and restore the photo library; its models.", no_args_is_help=True
@@ -37,7 +37,7 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Look for everything that is wrong, and say what to do. Nothing is changed."""
-    from sensorium.photos import checks
+    from sensorium.photos.health import checks
 
     findings: list[Finding] = []
     with _interruptible("nothing was changed"), _bar(shown=content and not as_json) as update:
@@ -60,8 +60,8 @@ def check(
 @app.command()
 def repair(library: LibraryOption = None, as_json: JsonOption = False) -> None:
     """Mend what `check` finds. The library as it was is kept beside it; originals are never touched."""
-    from sensorium.photos import upkeep
-    from sensorium.photos.names import printable
+    from sensorium.photos.files.names import printable
+    from sensorium.photos.health import upkeep
 
     done = upkeep.repair(_folder(library))
     wrong = any(finding.wrong for finding in done.left)
@@ -91,7 +91,7 @@ def backup(
     as_json: JsonOption = False,
 ) -> None:
     """Copy the library, but not the photos, into one file; also while it is being indexed."""
-    from sensorium.photos import upkeep
+    from sensorium.photos.health import upkeep
 
     with _interruptible("nothing was written"):
         saved = upkeep.backup(_folder(library), file, overwrite=overwrite)
@@ -106,7 +106,7 @@ def restore(
     as_json: JsonOption = False,
 ) -> None:
     """Make a library from a backup; it gives the same answers."""
-    from sensorium.photos import upkeep
+    from sensorium.photos.health import upkeep
 
     with _interruptible("nothing was changed"):
         saved = upkeep.restore(file, _folder(library), force=force)
@@ -116,8 +116,8 @@ def restore(
 @app.command()
 def graph(library: LibraryOption = None, as_json: JsonOption = False) -> None:
     """Build the graph that lets `similar` answer sooner among more than a million photos."""
-    from sensorium.photos.hnsw import FROM, NEEDED
     from sensorium.photos.library import Library
+    from sensorium.photos.vectors.hnsw import FROM, NEEDED
 
     with _interruptible("nothing was changed"), Library.open(library) as opened:
         recall = opened.build_graph()
@@ -154,8 +154,8 @@ def models(
     as_json: JsonOption = False,
 ) -> None:
     """List the models that the library holds vectors of; drop one."""
-    from sensorium.photos import upkeep
-    from sensorium.photos.names import printable
+    from sensorium.photos.files.names import printable
+    from sensorium.photos.health import upkeep
 
     if drop is not None and renew is not None:
         from sensorium.errors import SensoriumError
@@ -184,8 +184,8 @@ def models(
 @app.command()
 def rollback(library: LibraryOption = None, as_json: JsonOption = False) -> None:
     """Let the model answer again that did before the last switch; a second time takes that back."""
-    from sensorium.photos import upkeep
-    from sensorium.photos.names import printable
+    from sensorium.photos.files.names import printable
+    from sensorium.photos.health import upkeep
 
     with _opened(library) as store:
         pipeline = store.rollback()
@@ -208,7 +208,7 @@ def _folder(library: Path | None) -> Path:
 
 @contextmanager
 def _opened(library: Path | None) -> Iterator[Store]:
-    from sensorium.photos.store import Store
+    from sensorium.photos.database.store import Store
 
     with closing(Store(_folder(library), create=False)) as store:
         yield store
@@ -246,7 +246,7 @@ def _print_findings(findings: list[Finding]) -> None:
 
 
 def _print_saved(saved: Saved, done: str, as_json: bool) -> None:
-    from sensorium.photos.names import printable
+    from sensorium.photos.files.names import printable
 
     if as_json:
         _print_json(asdict(saved) | {"path": str(saved.path)})
@@ -259,7 +259,7 @@ def _print_models(rows: list[Model]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from sensorium.photos.names import printable
+    from sensorium.photos.files.names import printable
 
     if not rows:
         typer.echo("no model yet: run `sensorium index FOLDER`")

@@ -22,10 +22,10 @@ from sensorium.cli.queries import looks, reading_line, understood
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sensorium.photos.indexing import Report
+    from sensorium.photos.database.store import Failure
+    from sensorium.photos.intake.indexing import Report
     from sensorium.photos.library import Library, Status
-    from sensorium.photos.search import Hit, Results
-    from sensorium.photos.store import Failure
+    from sensorium.photos.search.ranking import Hit, Results
 
 _SHOWN = 20  # refusals listed in full for people; --json and `status` list all
 _WIDEST = 10_000
@@ -194,8 +194,8 @@ def similar(
     as_json: JsonOption = False,
 ) -> None:
     """Find photos that look like a picture."""
+    from sensorium.photos.files.names import printable
     from sensorium.photos.library import Library
-    from sensorium.photos.names import printable
 
     with Library.open(library) as opened:
         _check_sheet(opened, sheet)
@@ -229,8 +229,8 @@ def _run_index(
     """Index with a progress bar when a person is watching. Ctrl-C says what is safe and ends with 130."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from sensorium.photos.indexing import Finished, Preparing, Scanned
-    from sensorium.photos.indexing import Progress as Kept
+    from sensorium.photos.intake.indexing import Finished, Preparing, Scanned
+    from sensorium.photos.intake.indexing import Progress as Kept
 
     console = _console(stderr=True)
     bar = Progress(
@@ -271,7 +271,7 @@ def _check_sheet(library: Library, sheet: Path | None) -> None:
     if sheet is None:
         return
     from sensorium.errors import SensoriumError
-    from sensorium.photos.names import printable
+    from sensorium.photos.files.names import printable
     from sensorium.photos.sheet import check_target
 
     check_target(sheet)
@@ -291,7 +291,7 @@ def _tell_sheet(sheet: Path) -> None:
 
 def _print_results(results: Results, first: int) -> None:
     """What was understood, the photos or what came closest, and how to go on."""
-    from sensorium.photos.names import printable
+    from sensorium.photos.files.names import printable
 
     console = _console()
     line = understood(results.query)
@@ -369,7 +369,7 @@ def _print_report(library: Library, report: Report) -> None:
         console.print(
             f"{report.answering} goes on answering: {report.waiting} photos still wait for {report.model}"
         )
-    from sensorium.photos.names import printable
+    from sensorium.photos.files.names import printable
 
     for model, missing in report.unfinished:
         name = printable(model)
@@ -382,7 +382,7 @@ def _print_report(library: Library, report: Report) -> None:
 def _print_refusals(console: Console, title: str, refusals: Sequence[Failure]) -> None:
     from rich.text import Text
 
-    from sensorium.photos.names import printable
+    from sensorium.photos.files.names import printable
 
     for refusal in refusals[:_SHOWN]:
         line = Text(f"{title}: ", style="yellow")
@@ -394,7 +394,7 @@ def _print_refusals(console: Console, title: str, refusals: Sequence[Failure]) -
 
 
 def _print_status(told: Status) -> None:
-    from sensorium.photos.names import printable
+    from sensorium.photos.files.names import printable
 
     console = _console()
     lines = [
@@ -430,14 +430,14 @@ def _linked(path: str | Path, shown: str) -> Any:
     from rich.style import Style
     from rich.text import Text
 
-    from sensorium.photos.names import link
+    from sensorium.photos.files.names import link
 
     return Text(shown, style=Style(link=link(os.path.abspath(path))))  # noqa: PTH100
 
 
 def _short(path: Path) -> str:
     """The path as one would type it here."""
-    from sensorium.photos.names import printable
+    from sensorium.photos.files.names import printable
 
     here = Path.cwd()
     return printable(path.relative_to(here) if path.is_relative_to(here) else path)

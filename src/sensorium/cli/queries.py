@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def understood(query: Query) -> str:
     """The slots of a query in one line: "2025-06-01 to 2025-09-01 · Kyoto · looks like: temple"."""
-    from sensorium.photos.names import printable
+    from sensorium.photos.files.names import printable
 
     parts = []
     if query.after is not None or query.before is not None:
@@ -55,7 +55,7 @@ def _days(query: Query) -> str:
 
 def reading_line(reading: Reading) -> str:
     """How ambiguous words were read, and how they were not."""
-    from sensorium.photos.names import printable
+    from sensorium.photos.files.names import printable
 
     others = f", not {' or '.join(reading.alternatives)}" if reading.alternatives else ""
     return printable(f"“{reading.words}” was read as {reading.meaning}{others}")

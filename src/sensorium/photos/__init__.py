@@ -2,19 +2,14 @@
 
 Scan folders, describe files, keep the library, understand a sentence, search. Originals are only ever read.
 
-``library`` is the way in: ``Library.open(folder)``. Behind it, in the order in which data flows:
+``library`` is the way in: ``Library.open(folder)``. Behind it, in the order in which data flows, one folder
+each, whose own first lines say more:
 
-- finding files: ``scan``, ``stamps``, ``companions``, ``names``
-- reading them in other processes: ``pool``, ``worker``, ``describe`` with ``facts``, ``moments``, ``xmp``,
-  ``iptc``, ``sidecars``
-- keeping them: ``indexing`` is one run, ``report`` tells of it; ``schema``, ``store``, ``records``,
-  ``annotations``, ``migrations`` are the file; ``encoder`` is what is asked of a model, ``golden`` watches it
-- understanding a sentence: ``query``, ``places``, ``words``
-- answering: ``search`` and ``answers`` with ``filters``, ``calibration``, ``arithmetic``, ``paging``;
-  ``sheet`` draws it
-- comparing vectors: ``vectors`` and ``sieve``; ``matrix`` with ``cabinet`` and ``segments`` is the mapped
-  copy, ``hnsw`` a shortcut above a million
-- keeping it safe: ``upkeep``, ``checks``, ``mend``, ``salvage``, ``locks``
+- ``files`` finds files and what changed; ``describe`` reads what they say; ``places`` knows where that is
+- ``intake`` is one run of indexing; ``encoder`` is what is asked of a model, and ``golden`` watches it
+- ``database`` keeps everything
+- ``query`` understands a sentence; ``search`` answers it; ``vectors`` compares; ``sheet`` draws the answer
+- ``health`` checks, repairs, backs up and restores
 """
 
 from __future__ import annotations
@@ -24,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sensorium.photos.library import Library as Library
-    from sensorium.photos.search import Hit as Hit
+    from sensorium.photos.search.ranking import Hit as Hit
 
 __all__ = ["Hit", "Library"]
 
@@ -33,5 +28,5 @@ def __getattr__(name: str) -> Any:
     if name == "Library":
         return importlib.import_module("sensorium.photos.library").Library
     if name == "Hit":
-        return importlib.import_module("sensorium.photos.search").Hit
+        return importlib.import_module("sensorium.photos.search.ranking").Hit
     raise AttributeError(f"module 'sensorium.photos' has no attribute {name!r}")

@@ -23,13 +23,13 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from sensorium.errors import LibraryError
-from sensorium.photos.schema import pipelines
+from sensorium.photos.database.schema import pipelines
 
 if TYPE_CHECKING:
     from PIL import Image
 
+    from sensorium.photos.database.store import Pipeline, Store
     from sensorium.photos.encoder import Encoder
-    from sensorium.photos.store import Pipeline, Store
 
 VERSION = 1
 LEAST_TEXT = 0.99  # cosine of the sentence's vector to the kept one

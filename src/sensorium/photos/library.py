@@ -20,23 +20,24 @@ from numpy.typing import NDArray
 
 from sensorium import settings
 from sensorium.errors import BadImageError, LibraryError, SensoriumError
-from sensorium.photos import answers, calibration, filters, golden
 from sensorium.photos import encoder as encoders
-from sensorium.photos.answers import Page, Sort
-from sensorium.photos.calibration import Calibration
+from sensorium.photos import golden
+from sensorium.photos.database.schema import FILE_NAME
+from sensorium.photos.database.store import Failure, Pipeline, Root, Store
 from sensorium.photos.encoder import DEFAULT_MODEL, Encoder, EncoderLoader
-from sensorium.photos.matrix import Matrix
-from sensorium.photos.names import join, printable
+from sensorium.photos.files.names import join, printable
+from sensorium.photos.files.scan import EMPTY, reason_offline
 from sensorium.photos.query.model import Query, Term
-from sensorium.photos.scan import EMPTY, reason_offline
-from sensorium.photos.schema import FILE_NAME
-from sensorium.photos.search import Hit, Results, Searcher, hits
-from sensorium.photos.store import Failure, Pipeline, Root, Store
+from sensorium.photos.search import answers, calibration, filters
+from sensorium.photos.search.answers import Page, Sort
+from sensorium.photos.search.calibration import Calibration
+from sensorium.photos.search.ranking import Hit, Results, Searcher, hits
+from sensorium.photos.vectors.matrix import Matrix
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from sensorium.photos.indexing import Event
+    from sensorium.photos.intake.indexing import Event
 
 
 _NOTHING = "nothing to search for: say in words what the photo shows"
@@ -56,7 +57,7 @@ def check_new(folder: str | os.PathLike[str] | None, targets: Sequence[str | os.
     """
     place = Path(folder).expanduser() if folder is not None else default_folder()
     if not (place / FILE_NAME).is_file():
-        from sensorium.photos.indexing import check_folders
+        from sensorium.photos.intake.indexing import check_folders
 
         check_folders(targets, place)
 
@@ -158,7 +159,7 @@ class Library:
         Stopping at any point is safe. Originals are only read. ``model`` defaults to the one that the
         library was indexed with. Raises LibraryError as ``indexing.index`` says, ModelNotFoundError.
         """
-        from sensorium.photos import indexing
+        from sensorium.photos.intake import indexing
 
         if workers is not None and workers < 1:
             raise SensoriumError(f"workers must be at least 1, not {workers}")
@@ -275,7 +276,7 @@ class Library:
         Takes minutes a million. Returns its recall at 20, measured on the background texts; None when the
         library is too small to need one, or the graph found too little and was not kept. Raises LibraryError.
         """
-        from sensorium.photos.hnsw import build_hnsw
+        from sensorium.photos.vectors.hnsw import build_hnsw
 
         pipeline = self._ready(1)
         index = self._searcher.read(pipeline)

@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from sensorium.errors import BadImageError, SensoriumError
 from sensorium.media.image import read_image
-from sensorium.photos.names import printable
-from sensorium.photos.search import Hit
+from sensorium.photos.files.names import printable
+from sensorium.photos.search.ranking import Hit
 
 COLUMNS = 5
 CELL = 240

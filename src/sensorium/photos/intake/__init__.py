@@ -1,0 +1,1 @@
+"""How files get into a library: one run of ``indexing``, its reading processes, and its report."""

@@ -1,0 +1,71 @@
+"""Words and pictures added and subtracted: `beach - people`, `this.jpg + snow`, "without dogs".
+
+Subtracting vectors mixes two questions: a photo that is no beach at all and shows nobody then beats a beach
+with a person far away. Here each term is asked by itself, and its evidence becomes a likelihood; a photo is
+wanted as far as it shows all that is wanted (weighted geometric mean) and nothing of what is unwanted:
+
+    score = prod p_i ** (w_i / sum w)  *  prod (1 - q_j) ** |w_j|
+
+An unwanted thing in a corner still disturbs. So ``q`` does not wait for the evidence with which a photo may
+answer: it rises as soon as a photo has more of the thing than an ordinary photo of the library. More, that
+is, than what is wanted explains: men look like people, so ``people - men`` asks for what goes beyond that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorium.photos.search.calibration import Question, evidence_of, probability
+
+Floats = NDArray[np.float32]
+
+SUSPECTED = 0.1
+"""Evidence above what is ordinary and explained, at which an unwanted thing is as likely there as not ..."""
+
+SHARPNESS = 8.0
+"""... and the slope of its likelihood there."""
+
+TELLING = 1.2
+"""The same where nothing is wanted: then every photo that is left out wrongly is one too many."""
+
+
+def combined(questions: Sequence[Question], weights: Sequence[float], scores: Sequence[Floats]) -> Floats:
+    """Evidence [n] for a sum of terms.
+
+    A single wanted term keeps its evidence. With unwanted terms only, the evidence is that of their absence.
+
+    Args:
+        questions: The terms.
+        weights: Each term's, below 0 for unwanted ones.
+        scores: Each term's [n].
+
+    Raises:
+        ValueError: There is no term.
+    """
+    if not questions:
+        raise ValueError("a sum needs at least one term")
+    terms = [
+        (question, weight, question.evidence(found))
+        for question, weight, found in zip(questions, weights, scores, strict=True)
+    ]
+    if len(terms) == 1 and weights[0] > 0:
+        return terms[0][2]
+    total = sum(weight for weight in weights if weight > 0)
+    logarithm = np.zeros(len(scores[0]), np.float64)
+    above = np.zeros(len(scores[0]), np.float64)  # evidence for what is wanted, above an ordinary photo's
+    for question, weight, evidence in terms:
+        if weight > 0:
+            logarithm += np.log(np.maximum(probability(evidence), 1e-12)) * (weight / total)
+            above += (evidence - question.ordinary) * (weight / total)
+    suspected = SUSPECTED if total else TELLING
+    for question, weight, evidence in terms:
+        if weight < 0:
+            unexplained = evidence - question.ordinary - question.shared * above
+            there = 1 / (1 + np.exp(SHARPNESS * np.clip(suspected - unexplained, -10, 10)))
+            logarithm += -weight * np.log(np.maximum(1 - there, 1e-12))
+    likelihood = np.clip(np.exp(logarithm), 1e-12, 1 - 1e-6)
+    result: Floats = (np.log(likelihood / (1 - likelihood)) + evidence_of(0.5)).astype(np.float32)
+    return result
