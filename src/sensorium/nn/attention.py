@@ -10,14 +10,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None = None, causal: bool = False) -> Tensor:
+def attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    mask: Tensor | None = None,
+    bias: Tensor | None = None,
+    causal: bool = False,
+) -> Tensor:
     """Values averaged by the similarity of queries and keys.
 
     Shapes: q ``[b, heads, m, dim]``; k, v ``[b, heads, n, dim]`` -> ``[b, heads, m, dim]``.
     ``mask`` is boolean, ``[m, n]`` or broadcastable to ``[b, heads, m, n]``, true where a query may look;
+    ``bias``, of the same shapes, is added to the scaled similarities; at most one of the two is given.
     ``causal`` lets query i see keys 0..i, and needs m == n.
     """
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
+    added = mask if bias is None else bias
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=added, is_causal=causal)
 
 
 def attention_weights(q: Tensor, k: Tensor, *, mask: Tensor | None = None) -> Tensor:

@@ -21,8 +21,9 @@ from torch.overrides import TorchFunctionMode
 from sensorium.errors import CheckpointError
 from sensorium.models.clip import Clip
 from sensorium.models.mini_clip import MiniClip
+from sensorium.models.sam.sam import Sam
 from sensorium.models.vit import VitClassifier
-from sensorium.weights.maps import chinese_clip, clip, mini_clip, siglip, vit
+from sensorium.weights.maps import chinese_clip, clip, mini_clip, sam, siglip, vit
 from sensorium.weights.rules import Rule, renamed
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ FAMILIES: dict[str, Family] = {
     "siglip": Family(siglip.read_config, Clip, siglip.RULES, siglip.write_config),
     "chinese_clip": Family(chinese_clip.read_config, Clip, chinese_clip.RULES, chinese_clip.write_config),
     "mini_clip": Family(mini_clip.read_config, MiniClip, mini_clip.RULES, mini_clip.write_config),
+    "sam": Family(sam.read_config, Sam, sam.RULES, sam.write_config),
+    "sam_original": Family(sam.read_original_config, Sam, sam.ORIGINAL_RULES, sam.write_original_config),
     "vit": Family(vit.read_config, VitClassifier, vit.RULES, vit.write_config),
 }
 

@@ -33,6 +33,7 @@ class Rule:
     targets: tuple[str, ...]  # none: the source is ignored; several: cut along the first dimension
     transpose: bool = False
     leading: int = 0  # leading dimensions of size one that the hub's file has and the network has not
+    tied: bool = False  # a second copy of what another key holds, which some files have and some lack
 
     def match(self, key: str) -> tuple[str, ...] | None:
         """The keys that a source key fills, or None when the rule is not about it."""
@@ -71,6 +72,11 @@ def move(source: str, target: str, *, transpose: bool = False, leading: int = 0)
 def split(source: str, targets: Sequence[str], *, leading: int = 0) -> Rule:
     """One tensor of the file is several of the network, stacked along the first dimension."""
     return Rule(source, tuple(targets), leading=leading)
+
+
+def tied(source: str, target: str, *, leading: int = 0) -> Rule:
+    """Another name of a tensor that some files hold twice: it fills the target unless its own name does."""
+    return Rule(source, (target,), leading=leading, tied=True)
 
 
 def drop(source: str) -> Rule:
@@ -118,6 +124,7 @@ def renamed(
     unused: list[str] = []
     doubled: list[str] = []
     misshapen: list[str] = []
+    second: set[str] = set()  # targets that a second copy has filled
     for foreign, tensor in tensors:
         key = bare(foreign)
         rule, targets = _first(rules, key)
@@ -134,7 +141,13 @@ def renamed(
         for target, part in zip(targets, parts, strict=True):
             if target not in expected:
                 unused.append(foreign)
-            elif target in state:
+                continue
+            if target in state and (rule.tied or target in second):
+                second.discard(target)
+                continue
+            if rule.tied:
+                second.add(target)
+            if target in state:
                 doubled.append(f"{foreign} (again {target})")
             elif part.shape != expected[target]:
                 misshapen.append(f"{foreign} {list(part.shape)} where {list(expected[target])} fits")
@@ -156,7 +169,7 @@ def original(state: Mapping[str, Tensor], rules: Sequence[Rule]) -> dict[str, Te
     left = dict(state)
     out: dict[str, Tensor] = {}
     for rule in rules:
-        if not rule.targets:
+        if not rule.targets or rule.tied:
             continue
         for groups in _groups(rule.targets[0], list(left)):
             members = [target.format(**groups) for target in rule.targets]
