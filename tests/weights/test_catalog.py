@@ -36,10 +36,12 @@ def test_entries_are_complete(known: Entry) -> None:
     assert known.good_for
     assert known.megabytes > 0
     assert set(known.languages) <= {"en", "zh"}
-    assert known.weights in WEIGHTS
-    assert "config.json" in known.support
+    assert known.weights in WEIGHTS or known.onnx
+    assert "config.json" in known.support or known.onnx
     assert known.embedded == known.name.startswith("sensorium/")
-    if not known.embedded:
+    if known.revision is None and not known.embedded:
+        assert set(known.sha256) == set(known.file_names)  # then the content is what is pinned
+    elif not known.embedded:
         assert known.revision is not None
         assert re.fullmatch(r"[0-9a-f]{40}", known.revision)
     for name, digest in known.sha256.items():

@@ -73,6 +73,7 @@ def accelerate(
     dynamic: Sequence[Sequence[int]],
     batch: int = 1,
     int8: bool = False,
+    shared: Sequence[int] = (),
     device: str | None = None,
     dtype: str | None = None,
 ) -> Graph:
@@ -81,7 +82,8 @@ def accelerate(
     ``samples`` are real inputs of batch 1 each, 2 or more, all of which test the engines; for int8 two thirds
     set its scales and every third one tests.
     ``dynamic[i]`` lists the axes of input i that vary. ``batch`` is the batch size that is timed. ``int8``
-    also tries 8 bits (half a minute for a large network), which needs 24 samples. ``dtype`` ``float32`` or
+    also tries 8 bits (half a minute for a large network), which needs 24 samples. Inputs in ``shared``
+    belong to the whole batch (one image, many prompts) and are the same in all samples. ``dtype`` ``float32`` or
     ``bfloat16`` allows only engines of that precision. On another device than the CPU torch runs the network
     under autocast. The module must be in eval mode, in float32, on the CPU. SensoriumError: a forced engine
     is unknown or was refused, or the folder of graphs cannot be written.
@@ -98,7 +100,7 @@ def accelerate(
             if graph is not None and (graph.choice.int8_tried or not int8):
                 return graph
             candidates = _candidates(choose(device, dtype), dtype, int8, single=batch == 1)
-            judge = trial.Trial(module, samples, dynamic, batch)
+            judge = trial.Trial(module, samples, dynamic, batch, shared)
             return _store(place, judge, judge.decide(candidates), int8 or "openvino-int8" in candidates)
     except OSError as error:
         raise SensoriumError(

@@ -46,22 +46,29 @@ class Outcome:
 class Trial:
     """One measurement of several engines for one network.
 
-    ``samples`` are real inputs of batch 1; ``dynamic`` and ``batch`` as for `graph.accelerate`.
+    ``samples`` are real inputs of batch 1; ``dynamic``, ``batch`` and ``shared`` as for `graph.accelerate`.
     """
 
     def __init__(
-        self, module: nn.Module, samples: Sequence[Arrays], dynamic: Sequence[Sequence[int]], batch: int
+        self,
+        module: nn.Module,
+        samples: Sequence[Arrays],
+        dynamic: Sequence[Sequence[int]],
+        batch: int,
+        shared: Sequence[int] = (),
     ) -> None:
         self.module = module
         self.samples = samples
         self.dynamic = dynamic
-        self.timed = stack([samples[0]] * batch)
+        self.shared = shared
+        self.batch = batch
+        self.timed = stack([samples[0]] * batch, shared)
         reference = engines.torch_run(module, Placement("cpu", "float32"))
         self.groups = _alike(samples)
         self.expected: dict[int, np.ndarray] = {}
         with engines.few_torch_threads():
             for group in self.groups:
-                rows = reference(*stack([samples[i] for i in group]))
+                rows = reference(*stack([samples[i] for i in group], shared))
                 self.expected |= {i: rows[k : k + 1] for k, i in enumerate(group)}
         self.exported: Any = None
         self.runs: dict[str, Run] = {}
@@ -80,7 +87,7 @@ class Trial:
                 + "; ".join(f"{result.engine} refused, {result.refused}" for result in results.values())
             )
         engine = best(passed).engine
-        reason = _reason(results[engine], list(results.values()), len(self.timed[0]))
+        reason = _reason(results[engine], list(results.values()), self.batch)
         return Outcome(engine, reason, tuple(results.values()), self.runs[engine], self.blobs.get(engine))
 
     def _test(self, engine: str, earlier: dict[str, Measurement]) -> Measurement:
@@ -109,7 +116,7 @@ class Trial:
         if engine.startswith("torch-"):
             return torch_engine(self.module, engine)
         if self.exported is None:
-            example = stack([self.samples[0]] * 2)
+            example = stack([self.samples[0]] * 2, self.shared)
             self.exported = engines.export_graph(self.module, example, self.dynamic)
         model = self._weights(precision_of(engine))
         self.blobs[engine] = engines.compile_graph(model, engine)
@@ -136,7 +143,7 @@ class Trial:
         groups = [group for group in groups if group]
         checks = [
             agreement(
-                run(*stack([self.samples[i] for i in group])),
+                run(*stack([self.samples[i] for i in group], self.shared)),
                 np.concatenate([self.expected[i] for i in group]),
             )
             for group in [groups[0][:1], *groups]
@@ -190,9 +197,10 @@ def agreement(output: np.ndarray, expected: np.ndarray) -> tuple[float, bool]:
     return float(((a * b).sum(axis=1) / np.maximum(norms, 1e-30)).min()), True
 
 
-def stack(rows: Sequence[Arrays]) -> Arrays:
-    """Inputs of batch 1 and equal shapes as one batch."""
-    return tuple(np.concatenate(column) for column in zip(*rows, strict=True))
+def stack(rows: Sequence[Arrays], shared: Sequence[int] = ()) -> Arrays:
+    """Inputs of batch 1 and equal shapes as one batch; ``shared`` ones, the same in all, stay single."""
+    columns = zip(*rows, strict=True)
+    return tuple(column[0] if i in shared else np.concatenate(column) for i, column in enumerate(columns))
 
 
 def _alike(samples: Sequence[Arrays]) -> list[list[int]]:

@@ -45,6 +45,8 @@ class Entry:
     """The preparation that its files are known to declare; None where they alone say."""
     embedded: bool = False
     """Whether it ships inside the package and needs no pull."""
+    onnx: bool = False
+    """Whether ``weights`` is a whole network that is run as it is, without a ``config.json``."""
 
     @property
     def file_names(self) -> tuple[str, ...]:
@@ -200,6 +202,42 @@ ENTRIES: tuple[Entry, ...] = (
         megabytes=347,
         support=("config.json", "preprocessor_config.json"),
         image=ImageSpec(224, 224, "squash", 224, "bilinear", _HALF, _HALF),
+    ),
+    Entry(
+        name="opencv/face_detection_yunet",
+        revision="3cc26e7f1014a5ee5d74a42acee58bafc9d0a310",
+        licence="MIT",
+        good_for="finding faces; with opencv/face_recognition_sface, for `sensorium describe faces`",
+        languages=(),
+        megabytes=1,
+        weights="face_detection_yunet_2023mar.onnx",
+        support=(),
+        sha256=MappingProxyType(
+            {
+                "face_detection_yunet_2023mar.onnx": (
+                    "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
+                )
+            }
+        ),
+        onnx=True,
+    ),
+    Entry(
+        name="opencv/face_recognition_sface",
+        revision=None,
+        licence="Apache-2.0",
+        good_for="telling faces apart, for `sensorium describe faces`",
+        languages=(),
+        megabytes=39,
+        weights="face_recognition_sface_2021dec.onnx",
+        support=(),
+        sha256=MappingProxyType(
+            {
+                "face_recognition_sface_2021dec.onnx": (
+                    "0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79"
+                )
+            }
+        ),
+        onnx=True,
     ),
 )
 

@@ -23,7 +23,7 @@ from sensorium.media.text import TextSpec
 from sensorium.weights import catalog
 from sensorium.weights.preprocess import read_image_spec, read_json, read_text_spec
 
-Family = Literal["clip", "siglip", "chinese_clip", "mini_clip", "vit"]
+Family = Literal["clip", "siglip", "chinese_clip", "mini_clip", "vit", "sam", "sam_original"]
 
 _FAMILIES: dict[str, Family] = {
     "clip": "clip",
@@ -31,6 +31,8 @@ _FAMILIES: dict[str, Family] = {
     "chinese_clip": "chinese_clip",
     "mini_clip": "mini_clip",
     "vit": "vit",
+    "sam": "sam",
+    "sam_original": "sam_original",
 }
 """``model_type`` of a ``config.json`` to family."""
 
@@ -77,14 +79,32 @@ def find(name_or_folder: str | Path) -> ModelFiles:
     """
     if isinstance(name_or_folder, str):
         folder = folder_of(name_or_folder)
+        if Path(name_or_folder).suffix in (".pth", ".pt") and Path(name_or_folder).is_file():
+            return find(Path(name_or_folder))
         if folder.is_dir():
             known = catalog.entry(name_or_folder) is not None or not Path(name_or_folder).is_dir()
             return read_folder(folder, name_or_folder if known else folder.name)
         raise ModelNotFoundError(_how_to_get(name_or_folder, folder))
     folder = name_or_folder.expanduser()
+    if folder.suffix in (".pth", ".pt") and folder.is_file():
+        return _lone_checkpoint(folder.resolve())
     if not folder.is_dir():
         raise ModelNotFoundError(f"{folder} is no folder: name a folder that holds a model, or pull one")
     return read_folder(folder.resolve(), folder.resolve().name)
+
+
+def find_onnx(name: str) -> Path:
+    """The file of a network that the catalog has as ONNX.
+
+    Raises:
+        ModelNotFoundError: It is not on this machine; the text says which file to put where.
+    """
+    entry, folder = catalog.entry(name), folder_of(name)
+    if entry is None or not entry.onnx:
+        raise ModelNotFoundError(f"the catalog has no ONNX network called {name!r}")
+    if not (folder / entry.weights).is_file():
+        raise ModelNotFoundError(_how_to_get(name, folder))
+    return folder / entry.weights
 
 
 def folder_of(name: str) -> Path:
@@ -118,6 +138,15 @@ def read_folder(folder: Path, name: str) -> ModelFiles:
     )
     fingerprint = hashlib.sha256(identity.encode()).hexdigest()[:16]
     return ModelFiles(name, folder, family, config, image, text, fingerprint, weights)
+
+
+def _lone_checkpoint(file: Path) -> ModelFiles:
+    """A SAM or MobileSAM as its authors published it: one file, whose tensors alone say what it is."""
+    image = ImageSpec(1024, 1024, "longest", 1024, "bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    config = {"model_type": "sam_original"}
+    identity = json.dumps({"image": asdict(image), "files": sha256s((file,))}, sort_keys=True)
+    fingerprint = hashlib.sha256(identity.encode()).hexdigest()[:16]
+    return ModelFiles(file.name, file.parent, "sam_original", config, image, None, fingerprint, (file,))
 
 
 def family_of(config: Mapping[str, Any], where: Path) -> Family:

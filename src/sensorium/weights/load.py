@@ -72,11 +72,17 @@ def build(files: ModelFiles, *, dtype: torch.dtype = torch.float32) -> nn.Module
     """
     kind = FAMILIES[files.family]
     try:
-        network = empty(kind, kind.read_config(files.config))
+        network = empty(kind, _config(files, kind))
         fill(network, read_tensors(files.weights), kind.rules, dtype=dtype)
     except CheckpointError as error:
         raise CheckpointError(f"{files.folder}: {error}") from None
     return network.eval()
+
+
+def _config(files: ModelFiles, kind: Family) -> Any:
+    if files.family == "sam_original" and "vision" not in files.config:  # a lone file of the authors'
+        return sam.config_of({key: tuple(tensor.shape) for key, tensor in read_tensors(files.weights)})
+    return kind.read_config(files.config)
 
 
 def empty(family: Family, config: Any) -> nn.Module:

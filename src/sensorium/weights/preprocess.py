@@ -48,7 +48,7 @@ def read_image_spec(folder: Path) -> ImageSpec:
 
 
 def read_text_spec(folder: Path, family: str, config: Mapping[str, Any]) -> TextSpec | None:
-    """The preparation of words for a checkpoint of ``family`` ("vit" reads none), from its files.
+    """The preparation of words for a checkpoint of ``family`` (some read none), from its files.
 
     Args:
         folder: Where the checkpoint lies.
@@ -58,7 +58,7 @@ def read_text_spec(folder: Path, family: str, config: Mapping[str, Any]) -> Text
     Raises:
         CheckpointError: A needed field or file is missing, named.
     """
-    if family == "vit":
+    if family in ("vit", "sam", "sam_original"):
         return None
     tokens = read_json(folder / "tokenizer_config.json") or {}
     stated = tokens.get("model_max_length")
@@ -127,6 +127,10 @@ def image_fields(spec: ImageSpec, processor: str = "CLIPImageProcessor") -> dict
     if spec.fit == "crop":
         fields["crop_size"] = {"height": spec.height, "width": spec.width}
         fields["size"] = {"shortest_edge": spec.resize}
+    if spec.fit == "longest":
+        fields["do_pad"] = True
+        fields["pad_size"] = {"height": spec.height, "width": spec.width}
+        fields["size"] = {"longest_edge": spec.resize}
     return fields
 
 
@@ -166,6 +170,14 @@ def _from_hub(raw: Mapping[str, Any], where: str) -> ImageSpec:
     factor = raw.get("rescale_factor", 1 / 255)
     if not isinstance(factor, int | float) or abs(factor * 255 - 1) > 1e-6:
         raise CheckpointError(f"{where}: rescale_factor is {factor}; only 1/255 is supported")
+    longest = (raw.get("size") or {}).get("longest_edge") if isinstance(raw.get("size"), dict) else None
+    if isinstance(longest, int):
+        height, width = cast(
+            tuple[int, int], _size(_need(raw, "pad_size", where), "pad_size", where, shortest=False)
+        )
+        resample = _resample(_need(raw, "resample", where), where)
+        mean, std = _triple(raw, "image_mean", where), _triple(raw, "image_std", where)
+        return ImageSpec(height, width, "longest", longest, resample, mean, std)
     crops = _need(raw, "do_center_crop", where) if "crop_size" in raw else raw.get("do_center_crop", False)
     size = _size(_need(raw, "size", where), "size", where, shortest=bool(crops))
     crop = _size(_need(raw, "crop_size", where), "crop_size", where, shortest=False) if crops else None

@@ -47,16 +47,17 @@ class CrossAttention(nn.Module):
         """``[b, n, inner] -> [b, heads, n, dim]``."""
         return x.reshape(x.shape[0], x.shape[1], self.heads, -1).transpose(1, 2)
 
-    def read(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """What split queries ``[p or 1, heads, m, dim]`` read -> ``[p, m, width]``; one is spread over p."""
-        p = max(q.shape[0], k.shape[0])
-        spread = [x if x.shape[0] == p else x.expand(p, -1, -1, -1) for x in (q, k, v)]
+    def read(self, q: Tensor, k: Tensor, v: Tensor, p: int) -> Tensor:
+        """What split queries ``[p or 1, heads, m, dim]`` read -> ``[p, m, width]``."""
+        # spread by expand and not by comparing sizes, which an exported graph would remember
+        spread = [x.expand(p, -1, -1, -1) for x in (q, k, v)]
         out: Tensor = self.out(attend(*spread).transpose(1, 2).flatten(2))
         return out
 
     def forward(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Queries ``[p, m, width]`` read from ``[p or 1, n, width]`` -> ``[p, m, width]``."""
-        return self.read(self.split(self.q(queries)), self.split(self.k(keys)), self.split(self.v(values)))
+        q, k, v = self.split(self.q(queries)), self.split(self.k(keys)), self.split(self.v(values))
+        return self.read(q, k, v, queries.shape[0])
 
 
 class TwoWayBlock(nn.Module):
@@ -94,11 +95,12 @@ class TwoWayBlock(nn.Module):
             tokens = tokens + self.self_attention(placed, placed, tokens)
         tokens = self.norm1(tokens)
         reading = self.to_image.split(self.to_image.q(tokens + prompts))
-        tokens = self.norm2(tokens + self.to_image.read(reading, side.keys, side.values))
+        p = tokens.shape[0]
+        tokens = self.norm2(tokens + self.to_image.read(reading, side.keys, side.values, p))
         tokens = self.norm3(tokens + self.down(F.relu(self.up(tokens))))
         keys = self.to_tokens.split(self.to_tokens.k(tokens + prompts))
         values = self.to_tokens.split(self.to_tokens.v(tokens))
-        image = self.norm4(side.image + self.to_tokens.read(side.queries, keys, values))
+        image = self.norm4(side.image + self.to_tokens.read(side.queries, keys, values, p))
         return tokens, image
 
 
@@ -145,16 +147,17 @@ class MaskDecoder(nn.Module):
         Shapes: embedding ``[1, width, grid, grid]``, dense ``[p or 1, width, grid, grid]``, positions
         ``[width, grid, grid]``.
         """
-        image = (embedding + dense).flatten(2).transpose(1, 2)  # [p or 1, n, width]
+        # joined as tokens: OpenVINO 2026.4 fuses an addition to a convolution wrongly where one side is spread
+        image = embedding.flatten(2).transpose(1, 2) + dense.flatten(2).transpose(1, 2)  # [p or 1, n, width]
         first = self.blocks[0]
         assert isinstance(first, TwoWayBlock)
         return first.look(image, positions.flatten(1).T[None].to(image.dtype))
 
-    def forward(self, prompts: Tensor, side: ImageSide, *, single: bool = False) -> tuple[Tensor, Tensor]:
-        """Prompt tokens ``[p, n, width]`` -> logits ``[p, c, 4 grid, 4 grid]`` and qualities ``[p, c]``.
+    def forward(self, prompts: Tensor, side: ImageSide) -> tuple[Tensor, Tensor]:
+        """Prompt tokens ``[p, n, width]`` -> logits ``[p, 1 + c, 4 grid, 4 grid]``, qualities ``[p, 1 + c]``.
 
-        c is the number of candidates, or 1 with ``single``. Positive logits belong to the mask; the quality
-        is the predicted overlap (intersection over union) with the thing meant.
+        The first mask is the single answer, the c others are the candidates. Positive logits belong to the
+        mask; the quality is the predicted overlap (intersection over union) with the thing meant.
         """
         p = prompts.shape[0]
         own = torch.cat((self.quality_token, self.mask_tokens)).expand(p, -1, -1)
@@ -169,8 +172,6 @@ class MaskDecoder(nn.Module):
         grid = image.transpose(1, 2).reshape(p, -1, self.size, self.size)
         x = F.gelu(self.upscale_norm(self.upscale1(grid)))
         x = F.gelu(self.upscale2(x))  # [p, width / 8, 4 grid, 4 grid]
-        wanted = range(1) if single else range(1, len(self.masks))
-        weights = torch.stack([self.masks[i](tokens[:, 1 + i]) for i in wanted], dim=1)
-        logits = (weights @ x.flatten(2)).reshape(p, len(wanted), *x.shape[2:])
-        quality = self.quality(tokens[:, 0])[:, wanted.start : wanted.stop]
-        return logits, quality
+        weights = torch.stack([head(tokens[:, 1 + i]) for i, head in enumerate(self.masks)], dim=1)
+        logits = (weights @ x.flatten(2)).reshape(p, -1, *x.shape[2:])
+        return logits, self.quality(tokens[:, 0])

@@ -43,10 +43,11 @@ class Sam(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Masks of prompts on one image: points ``[p, n, 2]``, labels ``[p, n]`` as ``PromptEncoder`` says.
 
-        Returns logits ``[p, c, 4 grid, 4 grid]`` and qualities ``[p, c]``.
+        Returns logits ``[p, c, 4 grid, 4 grid]`` and qualities ``[p, c]`` of the candidates, or of the single
+        answer, where c is 1.
         """
-        logits, quality = self.mask_decoder(self.prompt_encoder(points, labels), side, single=single)
-        return logits, quality
+        logits, quality = self.mask_decoder(self.prompt_encoder(points, labels), side)
+        return (logits[:, :1], quality[:, :1]) if single else (logits[:, 1:], quality[:, 1:])
 
     def forward(
         self,

@@ -1,0 +1,175 @@
+"""Everything in a picture, without being asked: a grid of clicks, the good masks of them, each thing once.
+
+Section 5 ("fully automatic stage") and appendix B of the paper. What is filtered is filtered at the network's
+own resolution; only masks that stay are drawn at the original's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorium.errors import SensoriumError
+from sensorium.skills.segment.masks import Bits, Mask, mask_of, overlap, stability_of
+from sensorium.skills.segment.segmenter import TOGETHER, Embedding, Segmenter, scattered
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a picture is searched for things.
+
+    Attributes:
+        side: Clicks a row and a column.
+        quality, stability: What a mask needs.
+        same: Overlap of boxes above which the better of two masks stays.
+        crops: How many times the picture is halved into overlapping parts, which are searched as well, for
+            small things: 1 adds 4 parts, 2 another 16.
+        overlapping: Share of a part's side that it has in common with the next.
+        smallest: Area in pixels; smaller islands are removed and smaller holes are filled.
+        most: Masks to return, the best ones.
+    """
+
+    side: int = 32
+    quality: float = 0.88
+    stability: float = 0.95
+    same: float = 0.7
+    crops: int = 0
+    overlapping: float = 0.34
+    smallest: int = 0
+    most: int = 1000
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be carried out. Raises SensoriumError."""
+        if not 1 <= self.side <= 128:
+            raise SensoriumError(f"a row has 1 to 128 clicks, not {self.side}")
+        if not 0 <= self.crops <= 3:
+            raise SensoriumError(f"a picture is halved at most 3 times, not {self.crops}")
+
+
+def everything(segmenter: Segmenter, image: Image.Image, settings: Settings | None = None) -> list[Mask]:
+    """All things in an upright picture, the best masks first."""
+    chosen = settings or Settings()
+    found: list[Mask] = []
+    for layer, box in parts(image.width, image.height, chosen):
+        part = image if layer == 0 else image.crop(box)
+        side = max(1, chosen.side // 2**layer)
+        found += _placed(list(_search(segmenter, part, side, chosen)), box, image.size, chosen)
+    if chosen.smallest:
+        found = [cleaned for mask in found if (cleaned := _cleaned(mask, chosen.smallest)) is not None]
+    return _each_once(found, chosen)[: chosen.most]
+
+
+def parts(width: int, height: int, settings: Settings) -> Iterator[tuple[int, Box]]:
+    """The parts of a picture that are searched: layer and box; the first is the whole."""
+    yield 0, (0, 0, width, height)
+    for layer in range(1, settings.crops + 1):
+        count = 2**layer
+        shared = int(settings.overlapping * min(width, height) * 2 / count)
+        across, down = (
+            -(-(width + shared * (count - 1)) // count),
+            -(-(height + shared * (count - 1)) // count),
+        )
+        for row in range(count):
+            for column in range(count):
+                left, top = column * (across - shared), row * (down - shared)
+                if left < width and top < height:
+                    yield layer, (left, top, min(left + across, width), min(top + down, height))
+
+
+def grid(side: int, width: int, height: int) -> list[tuple[float, float]]:
+    """Clicks in the middle of ``side`` x ``side`` equal cells."""
+    centres = (np.arange(side) + 0.5) / side
+    return [(float(x * width), float(y * height)) for y in centres for x in centres]
+
+
+def _search(segmenter: Segmenter, image: Image.Image, side: int, settings: Settings) -> Iterator[Mask]:
+    embedding = segmenter.embed(image)
+    geometry = embedding.geometry
+    clicks = grid(side, *geometry.scaled)
+    for start in range(0, len(clicks), TOGETHER):
+        points, labels = scattered(clicks[start : start + TOGETHER])
+        logits, quality = segmenter.decode(embedding, points, labels)
+        yield from _good(embedding, logits[:, 1:], quality[:, 1:], settings)
+
+
+def _good(
+    embedding: Embedding, logits: NDArray[np.float32], quality: NDArray[np.float32], settings: Settings
+) -> Iterator[Mask]:
+    geometry = embedding.geometry
+    for row, column in zip(*np.nonzero(quality >= settings.quality), strict=True):
+        chosen = logits[row, column]
+        stable = float(stability_of(chosen))
+        if stable < settings.stability:
+            continue
+        bitmap = geometry.spread(chosen) > 0
+        if bitmap.any():
+            yield mask_of(bitmap, float(quality[row, column]), stable, (geometry, chosen))
+
+
+def _placed(masks: list[Mask], box: Box, size: tuple[int, int], settings: Settings) -> list[Mask]:
+    """Masks of a part as masks of the whole; what a part's inner edge has cut is left to its neighbour."""
+    kept = _each_once(masks, settings)
+    if box == (0, 0, *size):
+        return kept
+    placed = []
+    for mask in kept:
+        if _touches_an_inner_edge(mask.box, box, size):
+            continue
+        bitmap = np.zeros((size[1], size[0]), bool)
+        bitmap[box[1] : box[3], box[0] : box[2]] = mask.bitmap
+        placed.append(mask_of(bitmap, mask.quality, mask.stability))
+    return placed
+
+
+def _touches_an_inner_edge(inner: Box, part: Box, size: tuple[int, int], near: int = 20) -> bool:
+    left, top = inner[0] + part[0], inner[1] + part[1]
+    right, bottom = inner[2] + part[0], inner[3] + part[1]
+    return (
+        (part[0] > 0 and left - part[0] < near)
+        or (part[1] > 0 and top - part[1] < near)
+        or (part[2] < size[0] and part[2] - right < near)
+        or (part[3] < size[1] and part[3] - bottom < near)
+    )
+
+
+def _each_once(masks: list[Mask], settings: Settings) -> list[Mask]:
+    """The better of masks whose boxes and pixels overlap, best first."""
+    import cv2
+
+    if not masks:
+        return []
+    boxes = [(m.box[0], m.box[1], m.box[2] - m.box[0], m.box[3] - m.box[1]) for m in masks]
+    order = cv2.dnn.NMSBoxes(boxes, [m.quality for m in masks], -1e9, settings.same)
+    return [masks[int(i)] for i in np.asarray(order).reshape(-1)]
+
+
+def _cleaned(mask: Mask, smallest: int) -> Mask | None:
+    """The mask without small islands and holes; None when nothing is left."""
+    bitmap = _without_small(mask.bitmap, smallest)
+    bitmap = ~_without_small(~bitmap, smallest)
+    if not bitmap.any():
+        return None
+    if overlap(bitmap, mask.bitmap) == 1:
+        return mask
+    return replace(mask_of(bitmap, mask.quality, mask.stability, mask.softness), label=mask.label)
+
+
+def _without_small(bitmap: Bits, smallest: int) -> Bits:
+    """Without connected pieces (of eight neighbours) of fewer pixels; the largest one stays in any case."""
+    import cv2
+
+    _, pieces, statistics, _ = cv2.connectedComponentsWithStats(bitmap.astype(np.uint8), connectivity=8)
+    areas = statistics[:, cv2.CC_STAT_AREA]
+    areas[0] = 0  # the background
+    keep = areas >= min(smallest, areas.max(initial=0))
+    keep[0] = False
+    return np.asarray(keep[pieces], bool)

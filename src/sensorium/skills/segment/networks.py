@@ -1,0 +1,93 @@
+"""Segment Anything as three networks that can be exported: bytes in, arrays out, one output each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from sensorium.models.sam.mask_decoder import ImageSide, TwoWayBlock
+
+if TYPE_CHECKING:
+    from sensorium.media.image import ImageSpec
+    from sensorium.models.sam.sam import Sam
+
+
+class Encode(nn.Module):
+    """A picture as bytes to its embedding; normalisation and padding are part of the graph."""
+
+    def __init__(self, network: Sam, spec: ImageSpec) -> None:
+        super().__init__()
+        self.network = network
+        self.mean, self.std = spec.mean, spec.std
+        self.side = network.config.vision.image_size
+
+    def forward(self, pixels: Tensor, extent: Tensor) -> Tensor:
+        """Pixels uint8 [b, side, side, 3], extent int64 [b, 2] (columns and rows that hold the picture)."""
+        values = pixels.permute(0, 3, 1, 2).float() * (1 / 255)
+        mean, std = (torch.tensor(x, device=pixels.device)[:, None, None] for x in (self.mean, self.std))
+        places = torch.arange(self.side, device=pixels.device)
+        across = (places[None, :] < extent[:, :1])[:, None, None, :]
+        down = (places[None, :] < extent[:, 1:])[:, None, :, None]
+        values = ((values - mean) / std) * (across & down)  # zero where there is no picture
+        return self.network.embed(values.to(next(self.network.parameters()).dtype))
+
+
+class Look(nn.Module):
+    """An embedding to all that the decoder needs of it, in one array."""
+
+    def __init__(self, network: Sam) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        """[1, width, grid, grid] -> [1, grid * grid, width + 3 inner]: image, keys, values, queries."""
+        side = self.network.look(embedding.to(next(self.network.parameters()).dtype))
+        heads = [x.transpose(1, 2).flatten(2) for x in (side.keys, side.values, side.queries)]
+        return torch.cat((side.image, *heads), dim=2)
+
+
+class Decode(nn.Module):
+    """Prompts on a picture that was looked at, to masks and qualities."""
+
+    def __init__(self, network: Sam) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, looked: Tensor, points: Tensor, labels: Tensor) -> Tensor:
+        """``Look``'s array, points float32 [p, n, 2], labels int64 [p, n] -> [p, 1 + c, 1 + (4 grid)**2].
+
+        Each row is a mask's quality and then its logits; row 0 is the single answer, then the candidates.
+        """
+        network = self.network
+        first = network.mask_decoder.blocks[0]
+        assert isinstance(first, TwoWayBlock)
+        width = network.config.width
+        inner = width // network.config.downsample
+        dtype = next(network.parameters()).dtype
+        image, keys, values, queries = torch.split(looked.to(dtype), [width, inner, inner, inner], dim=2)
+        positions = network.prompt_encoder.positions.grid(network.config.grid).flatten(1).T[None].to(dtype)
+        split = first.to_image.split
+        side = ImageSide(image, positions, split(keys), split(values), split(queries))
+        return _joined(network, side, points, labels)
+
+
+class DecodeMasked(nn.Module):
+    """As ``Decode``, with the logits of an earlier mask: the picture is looked at with it."""
+
+    def __init__(self, network: Sam) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, embedding: Tensor, masks: Tensor, points: Tensor, labels: Tensor) -> Tensor:
+        """Embedding [1, width, grid, grid], masks float32 [p, 1, 4 grid, 4 grid], the rest as ``Decode``."""
+        dtype = next(self.network.parameters()).dtype
+        side = self.network.look(embedding.to(dtype), masks.to(dtype))
+        return _joined(self.network, side, points, labels)
+
+
+def _joined(network: Sam, side: ImageSide, points: Tensor, labels: Tensor) -> Tensor:
+    prompts = network.prompt_encoder(points.float(), labels).to(side.image.dtype)
+    logits, quality = network.mask_decoder(prompts, side)
+    return torch.cat((quality[..., None], logits.flatten(2)), dim=2)
