@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 RECIPES = {
     "contrastive": "sensorium.train.recipes.contrastive",
     "mini-clip": "sensorium.train.recipes.mini_clip",
+    "mini-sam": "sensorium.train.recipes.mini_sam",
 }
 """Name of a recipe to its module, which has a frozen dataclass ``Config`` and ``run(config, resume=...)``."""
 

@@ -87,8 +87,8 @@ class InvertedBottleneck(nn.Module):
         return out
 
 
-class EfficientNet(nn.Module):
-    """Pixels to a map of features, and from features to ImageNet's classes."""
+class EfficientNetTrunk(nn.Module):
+    """Pixels to maps of features at every scale, without the classifier's head."""
 
     def __init__(self, config: EfficientNetConfig) -> None:
         super().__init__()
@@ -102,15 +102,30 @@ class EfficientNet(nn.Module):
                 blocks.append(InvertedBottleneck(inputs, stage.width, stage.kernel, stride, stage.expand))
                 inputs = stage.width
         self.blocks = nn.ModuleList(blocks)
-        self.head = SameConv(inputs, config.head_width, 1)
+
+    def levels(self, pixels: Tensor) -> list[Tensor]:
+        """Pixels ``[b, 3, h, w]`` in about [-1, 1] -> maps at 1/2, 1/4, 1/8, 1/16, 1/32, each its last."""
+        x = F.relu6(self.stem(pixels))
+        found: list[Tensor] = []
+        for block in self.blocks:
+            assert isinstance(block, InvertedBottleneck)
+            if block.depthwise.stride[0] > 1:
+                found.append(x)
+            x = block(x)
+        return [*found, x]
+
+
+class EfficientNet(EfficientNetTrunk):
+    """Pixels to a map of features, and from features to ImageNet's classes."""
+
+    def __init__(self, config: EfficientNetConfig) -> None:
+        super().__init__(config)
+        self.head = SameConv(config.stages[-1].width, config.head_width, 1)
         self.classifier = nn.Linear(config.head_width, config.classes)
 
     def features(self, pixels: Tensor) -> Tensor:
         """Pixels ``[b, 3, h, w]`` in about [-1, 1] -> ``[b, head_width, h / 32, w / 32]``, never below 0."""
-        x = F.relu6(self.stem(pixels))
-        for block in self.blocks:
-            x = block(x)
-        return F.relu6(self.head(x))
+        return F.relu6(self.head(self.levels(pixels)[-1]))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Pixels ``[b, 3, h, w]`` -> class logits ``[b, classes]``."""

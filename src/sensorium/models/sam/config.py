@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sensorium.models.efficientnet import EfficientNetConfig
 from sensorium.nn.mlp import Activation
 
 
@@ -49,10 +50,24 @@ class TinyVitConfig:
 
 
 @dataclass(frozen=True)
+class PyramidConfig:
+    """The image encoder of our own mini-sam: a trunk of convolutions and a pyramid over its scales."""
+
+    image_size: int
+    trunk: EfficientNetConfig
+    out_channels: int
+
+    @property
+    def grid(self) -> int:
+        """Rows, and columns, of the embedding."""
+        return self.image_size // 8
+
+
+@dataclass(frozen=True)
 class SamConfig:
     """A whole Segment Anything."""
 
-    vision: SamVisionConfig | TinyVitConfig
+    vision: SamVisionConfig | TinyVitConfig | PyramidConfig
     mask_channels: int  # channels inside the embedding of an earlier mask
     decoder_depth: int
     decoder_heads: int

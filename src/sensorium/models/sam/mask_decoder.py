@@ -147,21 +147,22 @@ class MaskDecoder(nn.Module):
         Shapes: embedding ``[1, width, grid, grid]``, dense ``[p or 1, width, grid, grid]``, positions
         ``[width, grid, grid]``.
         """
-        # joined as tokens: OpenVINO 2026.4 fuses an addition to a convolution wrongly where one side is spread
+        # joined as tokens: OpenVINO 2026.4 fuses a convolution and an addition wrongly where one is spread
         image = embedding.flatten(2).transpose(1, 2) + dense.flatten(2).transpose(1, 2)  # [p or 1, n, width]
         first = self.blocks[0]
         assert isinstance(first, TwoWayBlock)
         return first.look(image, positions.flatten(1).T[None].to(image.dtype))
 
-    def forward(self, prompts: Tensor, side: ImageSide) -> tuple[Tensor, Tensor]:
+    def forward(self, prompts: Tensor, side: ImageSide, *, size: int | None = None) -> tuple[Tensor, Tensor]:
         """Prompt tokens ``[p, n, width]`` -> logits ``[p, 1 + c, 4 grid, 4 grid]``, qualities ``[p, 1 + c]``.
 
         The first mask is the single answer, the c others are the candidates. Positive logits belong to the
-        mask; the quality is the predicted overlap (intersection over union) with the thing meant.
+        mask; the quality is the predicted overlap (intersection over union) with the thing meant. ``size``
+        is the grid's, where it is not the configured one.
         """
         p = prompts.shape[0]
-        own = torch.cat((self.quality_token, self.mask_tokens)).expand(p, -1, -1)
-        prompts = torch.cat((own, prompts), dim=1)
+        learned = torch.cat((self.quality_token, self.mask_tokens)).expand(p, -1, -1)
+        prompts = torch.cat((learned, prompts), dim=1)
         tokens = prompts
         tokens, image = self.blocks[0](tokens, prompts, side)
         for block in self.blocks[1:]:
@@ -169,7 +170,8 @@ class MaskDecoder(nn.Module):
             tokens, image = block(tokens, prompts, block.look(image, side.positions))
         placed = image + side.positions
         tokens = self.norm(tokens + self.to_image(tokens + prompts, placed, image))
-        grid = image.transpose(1, 2).reshape(p, -1, self.size, self.size)
+        own = size or self.size
+        grid = image.transpose(1, 2).reshape(p, -1, own, own)
         x = F.gelu(self.upscale_norm(self.upscale1(grid)))
         x = F.gelu(self.upscale2(x))  # [p, width / 8, 4 grid, 4 grid]
         weights = torch.stack([head(tokens[:, 1 + i]) for i, head in enumerate(self.masks)], dim=1)

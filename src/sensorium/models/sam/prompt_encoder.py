@@ -74,7 +74,11 @@ class PromptEncoder(nn.Module):
         A prompt without a box must end with one point labelled ``PADDING``, wherever it lies: so the
         published networks were trained.
         """
-        placed = self.positions((points + 0.5) / self.image_size)  # the centre of the pixel
+        return self.at(points, labels, self.image_size)
+
+    def at(self, points: Tensor, labels: Tensor, side: int) -> Tensor:
+        """As ``forward``, on a picture of another side in pixels: positions are relative to it."""
+        placed = self.positions((points + 0.5) / side)  # the centre of the pixel
         kinds = torch.stack(tuple(self.kinds))[labels.clamp(min=0)]
         padding = self.padding.expand_as(placed)
         return torch.where((labels == PADDING)[..., None], padding, placed + kinds)

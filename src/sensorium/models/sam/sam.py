@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from sensorium.models.sam.config import SamConfig, SamVisionConfig
+from sensorium.models.sam.config import SamConfig, SamVisionConfig, TinyVitConfig
 from sensorium.models.sam.image_encoder import ImageEncoder
 from sensorium.models.sam.mask_decoder import ImageSide, MaskDecoder
 from sensorium.models.sam.prompt_encoder import PromptEncoder
+from sensorium.models.sam.pyramid import Pyramid
 from sensorium.models.sam.tiny_vit import TinyVit
 
 
@@ -17,11 +18,13 @@ class Sam(nn.Module):
     def __init__(self, config: SamConfig) -> None:
         super().__init__()
         self.config = config
-        self.image_encoder: ImageEncoder | TinyVit
+        self.image_encoder: ImageEncoder | TinyVit | Pyramid
         if isinstance(config.vision, SamVisionConfig):
             self.image_encoder = ImageEncoder(config.vision)
-        else:
+        elif isinstance(config.vision, TinyVitConfig):
             self.image_encoder = TinyVit(config.vision)
+        else:
+            self.image_encoder = Pyramid(config.vision)
         self.prompt_encoder = PromptEncoder(config)
         self.mask_decoder = MaskDecoder(config)
 

@@ -7,7 +7,8 @@ from dataclasses import asdict, fields, replace
 from typing import Any
 
 from sensorium.errors import CheckpointError
-from sensorium.models.sam.config import SamConfig, SamVisionConfig, TinyVitConfig
+from sensorium.models.efficientnet import EfficientNetConfig, Stage
+from sensorium.models.sam.config import PyramidConfig, SamConfig, SamVisionConfig, TinyVitConfig
 from sensorium.weights.maps.common import Fields, foreign_activation, projections, section
 from sensorium.weights.rules import Rule, drop, move, split, tied
 
@@ -177,7 +178,14 @@ _ORIGINAL: list[Rule] = [
 ]
 
 RULES: list[Rule] = _HUB
-ORIGINAL_RULES: list[Rule] = [*_TINY_VIT, *_ORIGINAL_VIT, *_ORIGINAL]
+_PYRAMID = ("fine", "level8", "level16", "level32", "smooth16", "norm16", "smooth8", "norm8", "out", "norm")
+_OWN: list[Rule] = [  # of mini-sam's encoder, whose names are ours
+    move("image_encoder.trunk.stem.{leaf}", "image_encoder.trunk.stem.{leaf}"),
+    move("image_encoder.trunk.blocks.{i}.{part}.{leaf}", "image_encoder.trunk.blocks.{i}.{part}.{leaf}"),
+    *_leaves("image_encoder", "image_encoder", {name: name for name in _PYRAMID}),
+]
+
+ORIGINAL_RULES: list[Rule] = [*_TINY_VIT, *_ORIGINAL_VIT, *_ORIGINAL, *_OWN]
 """A table of its own: ``output_hypernetworks_mlps.0.layers.0`` is the first layer here, the hub's second."""
 
 VISION_DEFAULTS: dict[str, Any] = {
@@ -336,6 +344,9 @@ _MOBILE = SamConfig(
 """MobileSAM as it was published: one size, without a config.json."""
 
 
+_KINDS: dict[str, Any] = {"vit": SamVisionConfig, "tiny_vit": TinyVitConfig, "pyramid": PyramidConfig}
+
+
 def read_original_config(raw: Mapping[str, Any]) -> SamConfig:
     """The config that ``write_original_config`` wrote. Raises CheckpointError.
 
@@ -343,13 +354,9 @@ def read_original_config(raw: Mapping[str, Any]) -> SamConfig:
     """
     top = Fields(raw, "the file")
     top.expect("model_type", "sam_original")
-    kinds: dict[str, type[SamVisionConfig | TinyVitConfig]] = {
-        "vit": SamVisionConfig,
-        "tiny_vit": TinyVitConfig,
-    }
     vision = Fields(top["vision"], "vision")
-    vision.expect("kind", *kinds)
-    kind = kinds[vision["kind"]]
+    vision.expect("kind", *_KINDS)
+    kind = _KINDS[vision["kind"]]
     return SamConfig(
         vision=kind(**{field.name: _value(vision[field.name]) for field in fields(kind)}),
         **{field.name: top[field.name] for field in fields(SamConfig) if field.name != "vision"},
@@ -358,12 +365,15 @@ def read_original_config(raw: Mapping[str, Any]) -> SamConfig:
 
 def write_original_config(config: SamConfig) -> dict[str, Any]:
     """A config in our own words, of any SAM, for files with the original's keys."""
-    kind = "vit" if isinstance(config.vision, SamVisionConfig) else "tiny_vit"
+    kind = next(name for name, known in _KINDS.items() if isinstance(config.vision, known))
     written = asdict(config)
     return {"model_type": "sam_original", **written, "vision": {"kind": kind, **written["vision"]}}
 
 
 def _value(value: Any) -> Any:
+    if isinstance(value, Mapping):  # the trunk of a pyramid
+        stages = tuple(Stage(**stage) for stage in value["stages"])
+        return EfficientNetConfig(**{**value, "stages": stages})
     return tuple(value) if isinstance(value, list) else value
 
 

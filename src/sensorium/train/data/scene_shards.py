@@ -1,0 +1,141 @@
+"""Scenes rendered once and looked at once by the part of a network that is not trained, on disk as arrays.
+
+A training step then reads a few memory-mapped rows instead of drawing pictures and running the trunk.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sensorium.train.data.scenes import Scene, World, askable, scene
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sensorium.models.efficientnet import EfficientNetTrunk
+
+MOST = 12  # things of a scene that are kept
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a shard holds: ``count`` scenes of ``side`` pixels from the seeds that follow ``first``."""
+
+    count: int
+    side: int
+    first: int
+
+
+class Shard:
+    """Scenes on disk: ``maps`` float16 [scenes, values], ``masks`` bits of [scenes, MOST, side/2, side/2]."""
+
+    def __init__(self, folder: Path, shape: Shape, channels: Sequence[int]) -> None:
+        self.shape, self.channels = shape, tuple(channels)
+        self.maps = np.load(folder / "maps.npy", mmap_mode="r")
+        self.masks = np.load(folder / "masks.npy", mmap_mode="r")
+        self.things: list[list[dict[str, Any]]] = json.loads((folder / "things.json").read_text("utf-8"))
+
+    def features(self, places: Sequence[int]) -> list[Tensor]:
+        """The trunk's maps at 1/4, 1/8, 1/16 and 1/32 of some scenes, float32 [b, channels, h, w] each."""
+        rows = torch.from_numpy(np.stack([self.maps[place] for place in places]).astype(np.float32))
+        found, start = [], 0
+        for channels, scale in zip(self.channels, (4, 8, 16, 32), strict=True):
+            side = self.shape.side // scale
+            stop = start + channels * side * side
+            found.append(rows[:, start:stop].reshape(-1, channels, side, side))
+            start = stop
+        return found
+
+    def masks_of(self, place: int) -> NDArray[np.uint8]:
+        """Masks [things, side/2, side/2] of a scene, 0 or 1."""
+        half = self.shape.side // 2
+        bits = np.unpackbits(self.masks[place], axis=-1, count=half * half)
+        return bits.reshape(MOST, half, half)[: len(self.things[place])]
+
+
+def make_shard(
+    folder: Path,
+    made_of: World,
+    shape: Shape,
+    trunk: EfficientNetTrunk,
+    normalise: Callable[[Tensor], Tensor],
+) -> Iterator[int]:
+    """Render and look at scenes into ``folder``, unless they are there; yields how many are done."""
+    mark = folder / "shape.json"
+    identity = json.dumps([asdict(shape), len(made_of.cutouts), len(made_of.backgrounds)])
+    if mark.is_file() and mark.read_text("utf-8") == identity:
+        yield shape.count
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    mark.unlink(missing_ok=True)
+    half = shape.side // 2
+    masks = np.lib.format.open_memmap(
+        folder / "masks.npy", mode="w+", dtype=np.uint8, shape=(shape.count, MOST, -(-half * half // 8))
+    )
+    maps: NDArray[np.float16] | None = None
+    things: list[list[dict[str, Any]]] = []
+    with ProcessPoolExecutor(2) as pool:
+        made = pool.map(
+            partial(_rendered, made_of, shape.side),
+            range(shape.first, shape.first + shape.count),
+            chunksize=16,
+        )
+        for place, (pixels, packed, told) in enumerate(made):
+            with torch.inference_mode():
+                levels = trunk.levels(normalise(torch.from_numpy(pixels)[None].permute(0, 3, 1, 2).float()))[
+                    1:
+                ]
+            row = torch.cat([level.flatten() for level in levels]).half().numpy()
+            if maps is None:
+                maps = np.lib.format.open_memmap(
+                    folder / "maps.npy", mode="w+", dtype=np.float16, shape=(shape.count, len(row))
+                )
+            maps[place], masks[place] = row, packed
+            things.append(told)
+            if place % 100 == 99:
+                yield place + 1
+    masks.flush()
+    (folder / "things.json").write_text(json.dumps(things), "utf-8")
+    mark.write_text(identity, "utf-8")
+    yield shape.count
+
+
+def _rendered(
+    made_of: World, side: int, seed: int
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], list[dict[str, Any]]]:
+    made = scene(made_of, seed, side)
+    chosen = askable(made)[:MOST]
+    packed = np.zeros((MOST, -(-((side // 2) ** 2) // 8)), np.uint8)
+    for row, number in enumerate(chosen):
+        packed[row] = np.packbits(halved(made, number).reshape(-1))
+    told = [
+        {
+            "name": list(made.things[n].name),
+            "level": made.things[n].level,
+            "parent": _row(made.things[n].parent, chosen),
+        }
+        for n in chosen
+    ]
+    return made.pixels, packed, told
+
+
+def halved(made: Scene, number: int) -> NDArray[np.bool_]:
+    """A thing's mask at half the resolution: cells of which at least half belong to it."""
+    mask = made.things[number].mask
+    side = mask.shape[0] // 2
+    return np.asarray(mask.reshape(side, 2, side, 2).mean(axis=(1, 3)) >= 0.5)
+
+
+def _row(parent: int | None, chosen: Sequence[int]) -> int | None:
+    return chosen.index(parent) if parent in chosen else None
