@@ -138,15 +138,25 @@ def compare_cores(folder: Path, scratch: Path, count: int, rounds: int, model: s
 
 
 def start_index(folder: Path, library: Path, model: str, cores: int) -> dict[str, float]:
-    """One run in a process of its own, bound to so many cores."""
+    """One run in a process of its own, bound to so many cores.
+
+    Bound from its first instruction: a process that binds itself later has threads which are not bound
+    (NumPy's BLAS starts one a core when it is imported), and OpenVINO lets its own threads, the caller's
+    included, run wherever any of them may. A run on "one core" then encodes on the second one while it
+    decodes on the first.
+    """
     command = [sys.executable, __file__, "--model", model, "--cores", str(cores)]
-    done = subprocess.run([*command, "--run", folder, library], stdout=subprocess.PIPE, check=True)
+    mine = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(mine)[:cores])  # a child inherits it
+    try:
+        done = subprocess.run([*command, "--run", folder, library], stdout=subprocess.PIPE, check=True)
+    finally:
+        os.sched_setaffinity(0, mine)
     return json.loads(done.stdout)
 
 
 def run_index(folder: Path, library: Path, model: str, cores: int) -> dict[str, float]:
-    """Index a folder into a new library on the first ``cores`` cores; speed in photos/s, times in seconds."""
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+    """Index a folder into a new library with ``cores`` reading processes; photos/s, and times in seconds."""
     import sensorium
     from sensorium.photos.database.store import Store
     from sensorium.photos.intake import indexing

@@ -27,3 +27,7 @@ class CheckpointError(SensoriumError):
 
 class LibraryError(SensoriumError):
     """A photo library that cannot be opened or written."""
+
+
+class LibraryBusyError(LibraryError):
+    """A photo library that another process is writing to. Trying again later is worth while."""

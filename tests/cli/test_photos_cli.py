@@ -3,80 +3,12 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "photos"))
-from photo_fakes import Models, picture, plain, write
-
-HERE = str(Path(__file__).parents[1] / "photos")
-PROGRAM = """
-import sys, time
-sys.path.insert(0, {here!r})
-from photo_fakes import Models
-from sensorium.photos import encoder
-models = Models()
-embed = models("test/colours").embed_pixels
-def slowly(pixels):
-    time.sleep({pause})
-    return embed(pixels)
-models("test/colours").embed_pixels = slowly
-encoder.load_encoder = models
-from sensorium.cli.main import main
-main()
-"""
-
-
-def start(*arguments: str | Path, pause: float = 0, **options) -> subprocess.Popen:
-    program = PROGRAM.format(here=HERE, pause=pause)
-    return subprocess.Popen(
-        [sys.executable, "-c", program, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        **options,
-    )
-
-
-@pytest.fixture
-def home(tmp_path, monkeypatch):
-    monkeypatch.delenv("SENSORIUM_LIBRARY", raising=False)
-    monkeypatch.setenv("SENSORIUM_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-class Result:
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-    @property
-    def json(self):
-        return json.loads(self.out)
-
-
-@pytest.fixture
-def sensorium(home, monkeypatch, capsys):
-    """The command line in this process, with the colour model behind every name."""
-    from sensorium.cli import main
-    from sensorium.photos import encoder
-
-    monkeypatch.setattr(encoder, "load_encoder", Models())
-
-    def call(*arguments) -> Result:
-        monkeypatch.setattr(sys, "argv", ["sensorium", *map(str, arguments)])
-        code = 0
-        try:
-            main.main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        printed = capsys.readouterr()
-        return Result(code, printed.out, printed.err)
-
-    return call
+from photo_fakes import picture, plain, write
+from typed import start
 
 
 @pytest.fixture

@@ -70,6 +70,6 @@ class ConceptEncoder:
 
 
 def library(vectors: np.ndarray) -> NumpyExact:
-    index = NumpyExact(DIM)
+    index = NumpyExact()
     index.rebuild(np.arange(1, len(vectors) + 1, dtype=np.int64), vectors.astype(np.float16))
     return index

@@ -22,6 +22,9 @@ from sensorium.photos.library import Library
 DIM = 64
 MODEL = "test/rows"
 
+COUNT = 1500
+"""Photos of the library that most tests share."""
+
 
 def fill(folder: Path, count: int, *, root: Path | None = None, dim: int = DIM) -> Path:
     """Photos 1..count with vectors, words, a companion and a person each tenth; the library's folder."""
@@ -44,7 +47,7 @@ def fill(folder: Path, count: int, *, root: Path | None = None, dim: int = DIM) 
             for number in numbers
         ]
         connection.execute(sa.insert(schema.vectors), vectors)
-        nothing = dict.fromkeys(("words", "places", "people"), "")
+        nothing = dict.fromkeys(("words", "places", "people", "text"), "")
         words = [
             {"rowid": number, "name": f"img {number}", "folders": "trip"} | nothing for number in numbers
         ]

@@ -53,6 +53,7 @@ class Album:
         offset: int | None = None,
         people: tuple[str, ...] = (),
         live: bool = False,
+        text: str = "",
         **columns: Any,
     ) -> int:
         """A photo that shows some concepts. ``taken`` is the wall clock; ``offset`` its minutes from UTC."""
@@ -81,6 +82,7 @@ class Album:
                 "words": " ".join(filter(None, (row.get("title"), row.get("caption")))),
                 "places": "",
                 "people": " ".join(people),
+                "text": text,
             }
             connection.execute(sa.insert(schema.photo_words).values(rowid=photo, **words))
         return photo

@@ -15,12 +15,12 @@ from types import SimpleNamespace
 
 import pytest
 from filled_library import (
+    COUNT,
     all_rows,
     answers,
     bytes_below,
     copy_of,
     file_of,
-    fill,
     pages_of,
     refused,
     spoil,
@@ -34,18 +34,6 @@ from sensorium.photos.database.locks import alone
 from sensorium.photos.health import upkeep
 from sensorium.photos.library import Library
 from sensorium.photos.vectors import cabinet
-
-COUNT = 1500
-
-
-@pytest.fixture(scope="module")
-def sound(tmp_path_factory) -> Path:
-    return fill(tmp_path_factory.mktemp("sound") / "library", COUNT)
-
-
-@pytest.fixture
-def filled(sound, tmp_path) -> Path:
-    return copy_of(sound, tmp_path / "filled")
 
 
 def test_a_backup_is_one_sound_file_with_every_row(filled, tmp_path):
@@ -241,6 +229,7 @@ def test_restore_replaces_only_by_force_and_forgets_copies(filled, tmp_path):
         "library.sqlite3-wal",
         "library.sqlite3-shm",
         "index.lock",
+        "describe.lock",
         cabinet.FOLDER,
     }
     after = sql(file_of(filled), "SELECT generation, vectors_generation FROM library")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from photo_fakes import Models, picture, plain, run, write
 
 from sensorium.photos.database import schema
-from sensorium.photos.files.companions import COMPANION_EXTENSIONS, attribute
+from sensorium.photos.files.companions import SIDECAR_EXTENSIONS, attribute
 from sensorium.photos.files.stamps import Stamp
 
 S = Stamp(1, 1)
@@ -22,7 +22,7 @@ XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.o
 
 def owners(*names: str) -> dict[str, str]:
     """Photo and kind of each companion among the names, as "photo: kind"."""
-    photos = {name: S for name in names if not name.lower().endswith(tuple(COMPANION_EXTENSIONS))}
+    photos = {name: S for name in names if not name.lower().endswith(SIDECAR_EXTENSIONS)}
     others = {name: S for name in names if name not in photos}
     found = attribute(photos, others)
     return {c.path: f"{owner}: {c.kind}" for owner, companions in found.items() for c in companions}
@@ -43,6 +43,8 @@ def owners(*names: str) -> dict[str, str]:
          "an-export-with-a-name-of-more-than-46-letters-in-all.jpg"),
         ("a/IMG_1.xmp", "a/IMG_1.cr2"),
         ("caf\udce9.xmp", "caf\udce9.jpg"),
+        ("film.mp4.json", "film.mp4"),
+        ("film.xmp", "film.mov"),
     ],
 )  # fmt: skip
 def test_a_sidecar_belongs_to_the_photo_of_its_name(companion, photo):
@@ -77,6 +79,13 @@ def test_pairs_are_one_photo_with_all_that_belongs_to_it():
     }
 
 
+def test_a_film_larger_than_any_live_photo_is_one_of_its_own():
+    photos = {"IMG_1.jpg": S, "IMG_1.mov": Stamp(50_000_000, 1), "IMG_2.jpg": S, "IMG_2.mp4": S}
+    found = attribute(photos, {"IMG_1.mov.xmp": S, "IMG_2.mp4.xmp": S})
+    told = {owner: [companion.path for companion in each] for owner, each in found.items()}
+    assert told == {"IMG_1.mov": ["IMG_1.mov.xmp"], "IMG_2.jpg": ["IMG_2.mp4", "IMG_2.mp4.xmp"]}
+
+
 _STEMS = st.sampled_from(["IMG_1", "img_1", "IMG_1(2)", "x.y", "a" * 46, ".", "(1)", "猫\udcff"])
 _ENDS = st.sampled_from(
     [".jpg", ".JPG", ".cr2", ".xmp", ".jpg.xmp", ".json", ".jpg.json", ".mov", ".heic", ".jpg(2).json", ""]
@@ -86,7 +95,7 @@ _ENDS = st.sampled_from(
 @given(st.sets(st.tuples(st.sampled_from(["", "d/"]), _STEMS, _ENDS), max_size=12))
 def test_each_companion_has_one_owner_that_is_a_photo_itself(parts):
     names = {"".join(part) for part in parts}
-    photos = {name: S for name in names if not name.lower().endswith(tuple(COMPANION_EXTENSIONS))}
+    photos = {name: S for name in names if not name.lower().endswith(SIDECAR_EXTENSIONS)}
     found = attribute(photos, {name: S for name in names if name not in photos})
     belonging = [companion.path for companions in found.values() for companion in companions]
     assert len(belonging) == len(set(belonging))
@@ -148,7 +157,7 @@ def test_a_changed_sidecar_describes_the_photo_anew_without_encoding(library, mo
 
 def test_companions_follow_their_photo(library, models: Models, folder):
     write(folder / "trip" / "IMG_1.JPG", picture(1))
-    for name in ("IMG_1.MOV", "IMG_1.xmp", "IMG_1.CR2", "else.MOV"):
+    for name in ("IMG_1.MOV", "IMG_1.xmp", "IMG_1.CR2", "else.xmp"):
         (folder / "trip" / name).write_bytes(b"not looked at")
     run(library, folder)
     assert belonging(library) == {

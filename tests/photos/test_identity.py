@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from photo_fakes import Models, picture, run, vectors, write
+from photo_fakes import Models, picture, plain, run, vectors, write
 
 from sensorium.photos.database import records, schema
 from sensorium.photos.database.schema import photos, roots
@@ -459,3 +459,17 @@ def test_a_copy_with_the_time_of_its_original_is_a_copy_even_where_disks_number_
     report = run(library, folder)
     assert (report.moved, report.new, report.unchanged, report.encoded) == (0, 1, 2, 0)
     assert before.items() < there(library).items()
+
+
+def test_an_edited_photo_answers_as_it_is_now_in_a_process_that_lives_on(library, folder):
+    write(folder / "a.jpg", plain("red"))
+    write(folder / "b.jpg", plain("blue"))
+    run(library, folder)
+    assert library.search("blue", everything=True)[0].path.name == "b.jpg"
+    write(folder / "a.jpg", plain("blue", (66, 66)))
+    write(folder / "b.jpg", plain("red", (66, 66)))
+    run(library, folder)
+    assert library.search("blue", everything=True)[0].path.name == "a.jpg"
+    with library._store.reading() as connection:
+        written = set(connection.scalars(sa.select(schema.vectors.c.written)))
+    assert written == {library._store.vectors_generation()}

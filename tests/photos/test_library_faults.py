@@ -150,7 +150,8 @@ def test_the_steps_lead_to_the_tables_that_the_code_declares(library):
 
     engine = schema.connect(library.folder / schema.FILE_NAME)
     with engine.connect() as connection:
-        ours = {"compare_type": True, "include_name": lambda name, *_: not schema.is_full_text(name or "")}
+        words = schema.photo_words.name  # FTS5 keeps tables of its own beside it
+        ours = {"compare_type": True, "include_name": lambda name, *_: not (name or "").startswith(words)}
         context = MigrationContext.configure(connection, opts=ours)
         assert compare_metadata(context, schema.metadata) == []
     engine.dispose()

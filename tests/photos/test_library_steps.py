@@ -1,4 +1,4 @@
-"""A library of the first version becomes one of this version with everything that it held."""
+"""A library of an earlier version becomes one of this version with everything that it held."""
 
 import sqlite3
 from contextlib import closing
@@ -18,7 +18,7 @@ from sensorium.photos.library import Library
 COLUMNS = "path, size, mtime_ns, sha256, width, height, taken_at, first_seen, missing_since"
 
 
-def to_revision(folder: Path, revision: str) -> None:
+def to_revision(folder: Path, revision: str, *, up: bool = False) -> None:
     """Take a library file to an older or newer revision by its own steps."""
     engine = schema.connect(folder / schema.FILE_NAME)
     config = Config()
@@ -26,7 +26,7 @@ def to_revision(folder: Path, revision: str) -> None:
     with schema.writing(engine) as connection:
         config.attributes["connection"] = connection
         present = connection.dialect.has_table(connection, "alembic_version")
-        (command.downgrade if present else command.upgrade)(config, revision)
+        (command.downgrade if present and not up else command.upgrade)(config, revision)
     engine.dispose()
 
 
@@ -71,6 +71,30 @@ def first(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def second(first) -> Path:
+    """The same as the second version has it: with people, words, companions, and marks of models."""
+    to_revision(first, "0002", up=True)
+    connection = sqlite3.connect(first / schema.FILE_NAME)
+    with connection:
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("INSERT INTO people VALUES (2, 'Ada'), (5, '安娜')")
+        connection.executemany("INSERT INTO photo_people VALUES (?, ?)", [(1, 2), (1, 5), (9, 5)])
+        connection.executemany(
+            "INSERT INTO photo_words (rowid, name, folders, words, places, people) VALUES (?, ?, ?, ?, ?, ?)",
+            [(1, "x", "a", "a red boat", "Kyōto 京都 京 都", "Ada 安娜 安 娜"), (4, "4", "", "", "", "")],
+        )
+        connection.execute("INSERT INTO companions VALUES (3, 1, 1, ?, 5, 6, 'sidecar')", (b"x.xmp",))
+        connection.execute("INSERT INTO calibrations VALUES (1, 2, 3, ?)", (b"rules",))
+        connection.execute("UPDATE vectors SET written = 12 WHERE photo_id = 4")
+        connection.execute("UPDATE pipelines SET golden = '{}', previous = 1 WHERE id = 2")
+        connection.execute(
+            "UPDATE photos SET country = 'JP', caption = 'a red boat', rating = 4 WHERE id = 1"
+        )
+    connection.close()
+    return first
+
+
 TABLES = {
     "library": "id, generation, created_at",
     "roots": "id, path, added_at, scanned_at",
@@ -98,6 +122,72 @@ def test_an_upgrade_keeps_everything(first):
     assert rows(first, "PRAGMA foreign_key_check") == []
 
 
+FACE = dict.fromkeys(("left", "top", "right", "bottom", "score", "quality"), 0.5)
+FACE |= {"model": "m", "embedding": b""}
+SECOND = TABLES | {
+    "library": "*",
+    "roots": "*",
+    "pipelines": "*",
+    "vectors": "*",
+    "photos": f"{TABLES['photos']}, country, caption, rating, places_version, frames, keywords",
+    "people": "id, name",
+    "photo_people": "photo_id, person_id",
+    "companions": "*",
+    "calibrations": "*",
+    "photo_words": "rowid, name, folders, words, places, people",
+}
+
+
+def contents(folder: Path) -> dict[str, list[tuple]]:
+    return {
+        table: rows(folder, f"SELECT {names} FROM {table} ORDER BY 1, 2") for table, names in SECOND.items()
+    }
+
+
+def test_an_upgrade_of_the_second_version_keeps_everything(second):
+    before = contents(second)
+    assert [len(found) for found in before.values()] == [1, 2, 2, 3, 4, 1, 2, 3, 1, 1, 2]
+    Store(second, create=False).close()
+    assert rows(second, "SELECT version_num FROM alembic_version") == [(schema.HEAD,)]
+    for table, found in contents(second).items():
+        assert found == before[table], table
+    assert rows(second, "SELECT DISTINCT kind, hidden, cover_face FROM people") == [("person", 0, None)]
+    assert rows(second, "SELECT DISTINCT source FROM photo_people") == [("file",)]
+    marks = rows(second, "SELECT DISTINCT favourite, hidden, duration, perceptual_hash FROM photos")
+    assert marks == [(0, 0, None, None)]
+    assert rows(second, "PRAGMA integrity_check") == [("ok",)]
+    assert rows(second, "PRAGMA foreign_key_check") == []
+
+
+def test_the_full_text_index_is_filled_again(second):
+    with closing(Store(second, create=False)) as store:
+        found = sa.select(schema.photo_words.c.rowid).where(sa.text("photo_words MATCH :said"))
+        with store.writing() as connection:
+            for said in ("kyoto", '"京都"', "{people} : ada", "boat"):
+                assert list(connection.scalars(found, {"said": said})) == [1], said
+            connection.exec_driver_sql("INSERT INTO photo_words (photo_words) VALUES ('integrity-check')")
+            seen = {"rowid": 9, "name": "y", "text": "closing sale"}
+            connection.execute(sa.insert(schema.photo_words).values(seen))
+            assert list(connection.scalars(found, {"said": "{text} : sale"})) == [9]
+            connection.execute(sa.delete(schema.photos).where(schema.photos.c.id == 1))
+            assert list(connection.scalars(found, {"said": "kyoto"})) == []
+            assert connection.scalar(sa.select(sa.func.count()).select_from(schema.photo_people)) == 1
+
+
+def test_the_third_step_can_be_taken_back_with_what_the_second_version_knows(second):
+    tables = set(rows(second, "SELECT name FROM sqlite_master"))
+    before = contents(second)
+    with closing(Store(second, create=False)) as store, store.writing() as connection:
+        connection.execute(sa.insert(schema.people).values(id=8, name=None))
+        connection.execute(sa.insert(schema.faces).values(id=1, photo_id=1, person_id=8, **FACE))
+        connection.execute(sa.update(schema.people).values(cover_face=1))
+        connection.execute(sa.insert(schema.photo_people).values(photo_id=4, person_id=8, source="face"))
+    to_revision(second, "0002")
+    assert set(rows(second, "SELECT name FROM sqlite_master")) == tables
+    assert contents(second) == before
+    assert rows(second, "PRAGMA foreign_key_check") == []
+
+
 def test_an_upgrade_that_fails_leaves_the_library_as_it_was(first):
     connection = sqlite3.connect(first / schema.FILE_NAME)
     connection.execute("CREATE TABLE calibrations (empty)")  # in the way of the step's last table
@@ -123,7 +213,7 @@ def test_a_step_can_be_taken_back(first):
 
 def delete_all_and_fail(connection: sa.Connection) -> None:
     connection.execute(sa.delete(schema.photos))
-    connection.execute(sa.insert(schema.people).values(name=None))
+    connection.execute(sa.insert(schema.albums).values(name=None))
 
 
 def test_writing_is_all_or_nothing_and_raises_the_generations_when_told(first):
@@ -162,3 +252,27 @@ def test_a_new_library_can_be_filled(tmp_path):
     write(folder / "a.jpg", picture(1))
     with Library.open(tmp_path / "library", create=True, loader=Models()) as library:
         assert run(library, folder).encoded == 1
+
+
+def test_what_belongs_to_a_photo_goes_with_it_and_what_points_to_it_lets_go(second):
+    with closing(Store(second, create=False)) as store:
+        with store.writing() as connection:
+            connection.execute(sa.insert(schema.albums).values(id=1, name="a", created_at=1, cover=1))
+            for photo in (1, 9):
+                for table, row in (
+                    (schema.album_photos, {"album_id": 1, "added_at": 1}),
+                    (schema.texts, {"text": "t", "boxes": "[]"}),
+                    (schema.described, {"pass": "text", "version": 1, "sha256": b"1" * 32, "done_at": 1}),
+                    (schema.frames, {"pipeline_id": 1, "at": 0.5, "vector": b"1234"}),
+                    (schema.faces, FACE | {"person_id": 5}),
+                ):
+                    connection.execute(sa.insert(table).values(photo_id=photo, **row))
+            connection.execute(sa.insert(schema.not_faces).values(face_id=1, person_id=2))
+            connection.execute(sa.update(schema.people).values(cover_face=1))
+        with store.writing() as connection:
+            connection.execute(sa.delete(schema.photos).where(schema.photos.c.id == 1))
+    for table in ("album_photos", "texts", "described", "frames", "faces"):
+        assert rows(second, f"SELECT photo_id FROM {table}") == [(9,)], table
+    assert rows(second, "SELECT * FROM not_faces") == []
+    assert rows(second, "SELECT cover FROM albums") == [(None,)]
+    assert rows(second, "SELECT DISTINCT cover_face FROM people") == [(None,)]

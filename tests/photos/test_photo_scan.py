@@ -34,7 +34,7 @@ def without_root_rights():
         os.seteuid(0)
 
 
-def test_finds_pictures_of_all_formats_and_nothing_else(tmp_path):
+def test_finds_pictures_and_films_of_all_formats_and_nothing_else(tmp_path):
     wanted = [
         "a.jpg",
         "b.JPEG",
@@ -46,12 +46,16 @@ def test_finds_pictures_of_all_formats_and_nothing_else(tmp_path):
         "h.gif",
         "i.tif",
         "j.tiff",
+        "k.mp4",
+        "l.MOV",
+        "m.webm",
+        "n.mts",
         "s/t/k.jpg",
     ]
     for name in [
         *wanted,
         "notes.txt",
-        "film.mp4",
+        "sound.m4a",
         "._a.jpg",
         ".trash/x.jpg",
         "@eaDir/y.jpg",
@@ -216,7 +220,7 @@ def test_companions_are_told_with_their_photo_and_are_no_photos(tmp_path):
     for name in ("a.jpg", "a.CR2", "a.mov", "a.xmp", "b.cr2", "film.mov", "notes.json"):
         touch(tmp_path / "d" / name)
     found = walk(str(tmp_path))
-    assert sorted(found.files) == ["d/a.jpg", "d/b.cr2"]
+    assert sorted(found.files) == ["d/a.jpg", "d/b.cr2", "d/film.mov"]
     assert sorted(found.inodes) == sorted(found.files)
     (companions,) = found.companions.values()
     assert [(companion.path, companion.kind) for companion in companions] == [

@@ -8,20 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from filled_library import all_rows, bytes_below, copy_of, file_of, fill, pages_of, path_of, spoil
+from filled_library import COUNT, all_rows, bytes_below, copy_of, file_of, fill, pages_of, path_of, spoil
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sensorium.errors import LibraryError
 from sensorium.photos.health.salvage import salvage
 
-COUNT = 1500
 TABLES = ("library", "roots", "photos", "pipelines", "vectors", "companions", "people", "photo_people")
-
-
-@pytest.fixture(scope="module")
-def sound(tmp_path_factory) -> Path:
-    return fill(tmp_path_factory.mktemp("sound") / "library", COUNT)
 
 
 @pytest.fixture

@@ -258,6 +258,19 @@ def test_slots_alone_are_paged_too(album):
     assert set(totals) == {12}
 
 
+def test_pages_of_a_sum_are_disjoint_and_stable_while_photos_come(album):
+    for number in range(60):
+        album.add("harbour" if number % 2 else f"thing {number}", *(["walrus"] if number % 6 == 1 else []))
+    library = album.library()
+    query = Query(terms=(Term("harbour", None, 1.0), Term("walrus", None, -1.0)))
+    whole = ids(library.search(query, 100))
+    assert len(whole) > 8
+    # so many more photos that it is measured again
+    found, totals = pages(library, query, 4, lambda: [album.add("harbour") for _ in range(8)])
+    assert [photo for page in found for photo in page] == whole
+    assert set(totals) == {len(whole)}
+
+
 def test_a_cursor_of_another_search_is_refused(album):
     crowd(album, *[("walrus",)] * 7)
     library = album.library()
@@ -285,6 +298,15 @@ def test_a_cursor_is_plain_letters_and_comes_back():
     assert cursor.text().replace("-", "").replace("_", "").isalnum()
     with pytest.raises(SensoriumError, match="no cursor"):
         Cursor.read(cursor.text(), "question", 2)
+
+
+@pytest.mark.parametrize(
+    "rule", [(0.0, 0.0, 0.0, 0.0), (0.0, 1.0, float("nan"), 0.0), (0.0, 1.0, 0.0, float("inf"))]
+)
+def test_a_cursor_whose_rules_no_page_made_is_refused(rule):
+    text = Cursor("question", 1, 2, 3, (rule,), 3.5, "found", -5, 7).text()
+    with pytest.raises(SensoriumError, match="no cursor"):
+        Cursor.read(text, "question", 1)
 
 
 def test_it_is_calibrated_once_and_again_when_it_has_grown(album, monkeypatch):

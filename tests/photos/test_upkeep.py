@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from pathlib import Path
 
 import numpy as np
 import pytest
 from filled_library import (
+    COUNT,
     MODEL,
     all_rows,
     answers,
     bytes_below,
     copy_of,
     file_of,
-    fill,
     pages_of,
     refused,
     spoil,
@@ -28,18 +27,6 @@ from sensorium.photos.database import schema
 from sensorium.photos.database.store import Store
 from sensorium.photos.health import upkeep
 from sensorium.photos.library import Library
-
-COUNT = 1500
-
-
-@pytest.fixture(scope="module")
-def sound(tmp_path_factory) -> Path:
-    return fill(tmp_path_factory.mktemp("sound") / "library", COUNT)
-
-
-@pytest.fixture
-def filled(sound, tmp_path) -> Path:
-    return copy_of(sound, tmp_path / "filled")
 
 
 def test_a_sound_library_is_left_as_it_is(filled):

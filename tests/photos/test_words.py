@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from sensorium.photos.search.words import MOST_TERMS, RANK, indexed, match
+from sensorium.photos.search.words import MOST_TERMS, indexed, match
 
 Search = Callable[..., list[str]]
 
@@ -47,14 +47,11 @@ def connection() -> Iterator[sqlite3.Connection]:
 
 @pytest.fixture(scope="module")
 def search(connection: sqlite3.Connection) -> Search:
-    def run(text: str, every: bool = True) -> list[str]:
-        expression = match(text, every=every)
+    def run(text: str) -> list[str]:
+        expression = match(text)
         if expression is None:
             return []
-        rows = connection.execute(
-            f"SELECT rowid FROM photo_words WHERE photo_words MATCH ? ORDER BY {RANK}",
-            (expression,),
-        )
+        rows = connection.execute("SELECT rowid FROM photo_words WHERE photo_words MATCH ?", (expression,))
         return [list(PHOTOS)[number] for (number,) in rows]
 
     return run
@@ -101,16 +98,6 @@ def test_finds_what_was_typed_and_nothing_else(search: Search, typed: str, found
     assert set(search(typed)) == found
 
 
-def test_any_word_puts_the_better_match_first(search: Search) -> None:
-    assert search("sunset beach zebra", every=True) == []
-    assert search("sunset beach zebra", every=False)[0] == "BeachSunset.png"
-    assert "IMG_2041.JPG" in search("sunset beach zebra", every=False)
-
-
-def test_a_name_counts_more_than_a_folder(search: Search) -> None:
-    assert search("beach") == ["BeachSunset.png", "IMG_2041.JPG"]
-
-
 @pytest.mark.parametrize("nothing", ["", " ", "\0", '"', "***", "\udce4", "—…!?", "_"])
 def test_no_word_is_no_expression(nothing: str) -> None:
     assert match(nothing) is None
@@ -126,7 +113,6 @@ def test_no_word_is_no_expression(nothing: str) -> None:
 )  # fmt: skip
 def test_hostile_text_is_only_words(search: Search, hostile: str) -> None:
     assert set(search(hostile)) <= set(PHOTOS)
-    assert set(search(hostile, False)) <= set(PHOTOS)
 
 
 def test_words_of_the_query_language_are_words(search: Search) -> None:
@@ -154,12 +140,11 @@ def test_a_long_query_is_cut() -> None:
 @example("ﷺ")
 @example("̀a")
 def test_no_text_at_all_breaks_sqlite(connection: sqlite3.Connection, text: str) -> None:
-    for every in (True, False):
-        expression = match(text, every=every)
-        if expression is not None:
-            connection.execute(
-                "SELECT count(*) FROM photo_words WHERE photo_words MATCH ?", (expression,)
-            ).fetchall()
+    expression = match(text)
+    if expression is not None:
+        connection.execute(
+            "SELECT count(*) FROM photo_words WHERE photo_words MATCH ?", (expression,)
+        ).fetchall()
     connection.execute("SELECT ?", (indexed(text),)).fetchall()
 
 

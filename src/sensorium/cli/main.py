@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 import sensorium
-from sensorium.cli import library, models, photos, train
+from sensorium.cli import collections, describe, library, models, people, photos, serve, train, watch
 from sensorium.errors import SensoriumError
 
 app = typer.Typer(
@@ -22,6 +22,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 photos.register(app)
+describe.register(app)
+people.register(app)
+collections.register(app)
+serve.register(app)
+watch.register(app)
 train.register(app)
 app.add_typer(library.app, name="library")
 app.add_typer(models.app, name="models")

@@ -56,7 +56,7 @@ def show(name: Name, as_json: Json = False) -> None:
     from sensorium.weights.files import find
 
     row = _summary(name)
-    if row["installed"]:
+    if row["installed"] and not _is_onnx(name):
         files = find(name)
         row |= {
             "family": files.family,
@@ -88,7 +88,7 @@ def pull(
     as_json: Json = False,
 ) -> None:
     """Download a model: only the needed files, resumed after an interruption, their hashes checked."""
-    from sensorium.weights.files import find
+    from sensorium.weights.files import find, find_onnx
     from sensorium.weights.pull import pull as fetch
     from sensorium.weights.pull import read_record
 
@@ -98,14 +98,14 @@ def pull(
             pass
     else:
         _show_progress(fetch(name, revision=revision))
-    files = find(name)
-    record = read_record(files.folder)
+    folder = find_onnx(name).parent if _is_onnx(name) else find(name).folder
+    record = read_record(folder)
     at = record.revision if record else None
     if as_json:
-        names = sorted(path.name for path in files.folder.iterdir())
-        _print_json({"name": name, "folder": str(files.folder), "revision": at, "files": names})
+        names = sorted(path.name for path in folder.iterdir())
+        _print_json({"name": name, "folder": str(folder), "revision": at, "files": names})
     else:
-        typer.echo(f"{name} is in {files.folder}" + (f" (revision {at[:12]})" if at else ""))
+        typer.echo(f"{name} is in {folder}" + (f" (revision {at[:12]})" if at else ""))
 
 
 @app.command()
@@ -157,7 +157,8 @@ def _summary(name: str) -> dict[str, Any]:
     from sensorium.weights.pull import read_record
 
     entry, folder = catalog.entry(name), folder_of(name)
-    installed = (folder / "config.json").is_file() or (folder / "open_clip_config.json").is_file()
+    signs = [entry.weights] if entry and entry.onnx else ["config.json", "open_clip_config.json"]
+    installed = any((folder / sign).is_file() for sign in signs)
     record = read_record(folder) if installed else None
     row: dict[str, Any] = {
         "name": name,
@@ -172,6 +173,13 @@ def _summary(name: str) -> dict[str, Any]:
     }
     row["pinned"] = _pin(entry, row["revision"])
     return row
+
+
+def _is_onnx(name: str) -> bool:
+    from sensorium.weights import catalog
+
+    entry = catalog.entry(name)
+    return entry is not None and entry.onnx
 
 
 def _in_words(value: Any) -> str:
@@ -207,6 +215,8 @@ def _faults(name: str, folder: Path) -> list[str]:
     from sensorium.weights.pull import verify_hashes
 
     faults = verify_hashes(name, folder)
+    if _is_onnx(name):
+        return faults
     try:
         files = find(name)
     except (CheckpointError, ModelNotFoundError) as error:

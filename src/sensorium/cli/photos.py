@@ -12,6 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -213,14 +214,19 @@ def similar(
 
 def status(library: LibraryOption = None, as_json: JsonOption = False) -> None:
     """Show what the library holds, what failed and why, and what is offline."""
+    from sensorium.cli.describe import status_lines
+    from sensorium.photos.describe import passes
     from sensorium.photos.library import Library
 
     with Library.open(library) as opened:
         told = opened.status()
+        described = passes.status(opened.store, passes.chosen(None))
     if as_json:
-        _print_json(_status_document(told))
+        _print_json(_status_document(told) | {"passes": [asdict(one) for one in described]})
     else:
         _print_status(told)
+        for line in status_lines(described):
+            typer.echo(line)
 
 
 def _run_index(
@@ -470,8 +476,6 @@ def _hit_document(hit: Hit) -> dict[str, Any]:
 
 
 def _report_document(library: Library, report: Report) -> dict[str, Any]:
-    from dataclasses import asdict
-
     document = asdict(report)
     document["seconds"] = round(report.seconds, 3)
     rate = report.kept / report.seconds if report.seconds else 0.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from sensorium import settings
 from sensorium.errors import BadImageError, LibraryError, SensoriumError
 from sensorium.photos import encoder as encoders
 from sensorium.photos import golden
+from sensorium.photos.collections.rooms import Rooms
 from sensorium.photos.database.schema import FILE_NAME
 from sensorium.photos.database.store import Failure, Pipeline, Root, Store
 from sensorium.photos.encoder import DEFAULT_MODEL, Encoder, EncoderLoader
@@ -32,6 +33,7 @@ from sensorium.photos.search import answers, calibration, filters
 from sensorium.photos.search.answers import Page, Sort
 from sensorium.photos.search.calibration import Calibration
 from sensorium.photos.search.ranking import Hit, Results, Searcher, hits
+from sensorium.photos.search.reasons import like_picture
 from sensorium.photos.vectors.matrix import Matrix
 
 if TYPE_CHECKING:
@@ -98,7 +100,7 @@ class Status:
     bytes: int
 
 
-class Library:
+class Library(Rooms):
     """A library folder, opened. Methods raise SensoriumError with one line for everything a user can mend."""
 
     def __init__(self, store: Store, loader: EncoderLoader | None = None) -> None:
@@ -107,6 +109,7 @@ class Library:
         self._encoders: dict[str, Encoder] = {}
         self._searcher = Searcher(store)
         self._calibrations: dict[int, Calibration] = {}
+        self._named: tuple[int, list[str], list[str]] | None = None  # people and cameras, of a generation
         self._trusted: set[int] = set()  # pipelines whose encoder agrees with their golden values
 
     @classmethod
@@ -147,17 +150,28 @@ class Library:
         """Where the library is kept."""
         return self._store.folder
 
+    @property
+    def store(self) -> Store:
+        """The library's file, for modules that hold their own SQL."""
+        return self._store
+
+    def generation(self) -> int:
+        """A number that grows with every change of what the library could answer or show."""
+        return self._store.generation()
+
     def index(
         self,
         folders: Sequence[str | os.PathLike[str]] = (),
         *,
         model: str | None = None,
         workers: int | None = None,
+        settle: float = 0.0,
     ) -> Iterator[Event]:
         """Take what is new or changed in folders (all known ones when none is given); yields events.
 
         Stopping at any point is safe. Originals are only read. ``model`` defaults to the one that the
-        library was indexed with. Raises LibraryError as ``indexing.index`` says, ModelNotFoundError.
+        library was indexed with; ``settle`` is as in ``indexing.index``. Raises LibraryError as
+        ``indexing.index`` says, ModelNotFoundError.
         """
         from sensorium.photos.intake import indexing
 
@@ -172,6 +186,7 @@ class Library:
             encoder,
             model=_reference(wanted, encoder),
             workers=workers or indexing.default_workers(),
+            settle=settle,
         )
         begun = False
         with contextlib.closing(events):  # it holds the library's lock
@@ -187,19 +202,24 @@ class Library:
                     begun = True
                     self._calibrate(encoder)
 
-    def parse(self, words: str) -> Query:
+    def parse(self, words: str, *, image_exists: Callable[[str], bool] | None = None) -> Query:
         """What a sentence asks for, as data that can be shown, corrected and given to ``search``.
 
-        People and cameras are those that the library knows. Raises LibraryError.
+        People and cameras are those that the library knows. ``image_exists`` tells which words of a sum are
+        pictures; by default those that name a file here. Raises LibraryError.
         """
         from sensorium.photos import query
 
+        known, generation = self._named, self._store.generation()
+        if known is None or known[0] != generation:
+            names = filters.names_of_people(self._store)
+            known = self._named = generation, names, filters.cameras(self._store)
         return query.parse(
             words,
             now=settings.now(),
-            people=filters.names_of_people(self._store),
-            cameras=filters.cameras(self._store),
-            image_exists=_is_file,
+            people=known[1],
+            cameras=known[2],
+            image_exists=image_exists or _is_file,
         )
 
     def search(
@@ -210,6 +230,7 @@ class Library:
         after_cursor: str | None = None,
         sort: Sort = "relevance",
         everything: bool = False,
+        pictures: Mapping[str, NDArray[np.float32]] | None = None,
     ) -> Results:
         """Photos that fit a sentence: taken then and there, showing that.
 
@@ -219,6 +240,7 @@ class Library:
             after_cursor: Go on where an earlier page of the same search ended (``Results.cursor``).
             sort: ``relevance``, best first, or ``date``, newest first. Without a look it is always the date.
             everything: Leave nothing out that passes the filters, however little it looks like the words.
+            pictures: The vectors [d] of all pictures that the query's terms name. No file is opened then.
 
         Raises:
             SensoriumError: There is nothing to search for, a picture that is named cannot be read, or the
@@ -243,14 +265,14 @@ class Library:
                 raise SensoriumError(_NOTHING)
             if opening is not None and terms:
                 opening.result()  # facts alone are found without the model
-            vectors = self._vectors_of(terms, pipeline)
+            vectors = self._vectors_of(terms, pipeline, pictures)
             index = reading.result() if opening is not None else self._searcher.read(pipeline)
         return answers.answer(
             self._store,
             query,
             page,
             pipeline=pipeline,
-            index=index,
+            index=self._searcher.watch(index),
             calibration=self._calibration(pipeline, index) if terms else None,
             terms=list(zip(terms, vectors, strict=True)),
         )
@@ -268,7 +290,36 @@ class Library:
             query = self._vector_of_file(path, self._encoder_of(pipeline))
         found = self._searcher.nearest(pipeline, query, k, without=row.id if row is not None else None)
         name = printable(Path(path).name)
-        return hits(self._store, found, lambda _: f"looks like {name}")
+        return self._alike(pipeline, query, found, name)
+
+    def similar_to(self, photo_id: int, k: int = 20) -> list[Hit]:
+        """The ``k`` photos that look most like one of the library, without itself.
+
+        Raises SensoriumError when there is no such photo, or none of its pixels is known.
+        """
+        pipeline = self._ready(k)
+        query = self.vector_of(photo_id)
+        if query is None:
+            raise SensoriumError(f"photo {photo_id} was not indexed yet: nothing can be compared with it")
+        found = self._searcher.nearest(pipeline, query, k, without=photo_id)
+        name = printable(self._store.photos([photo_id])[photo_id].path.rpartition("/")[2])
+        return self._alike(pipeline, query, found, name)
+
+    def _alike(
+        self, pipeline: Pipeline, query: NDArray[np.float32], found: list[tuple[int, float]], name: str
+    ) -> list[Hit]:
+        index = self._searcher.watch(self._searcher.read(pipeline))
+        moments = index.moments([query], [1.0], [photo for photo, _ in found])
+        return hits(self._store, found, lambda _: like_picture(name), moments)
+
+    def vector_of(self, photo_id: int) -> NDArray[np.float32] | None:
+        """The vector [d] of a photo in the model that answers; None when there is none. LibraryError."""
+        vector = self._store.vector_of(photo_id, self._ready(1).id)
+        return None if vector is None else vector.astype(np.float32)
+
+    def answering(self) -> Encoder:
+        """The model that answers searches. Raises LibraryError when the library is empty."""
+        return self._encoder_of(self._ready(1))
 
     def build_graph(self) -> float | None:
         """Build the disposable graph by which ``similar`` answers sooner among more than a million photos.
@@ -335,14 +386,24 @@ class Library:
             self._trusted.add(pipeline.id)
         return encoder
 
-    def _vectors_of(self, terms: Sequence[Term], pipeline: Pipeline) -> list[NDArray[np.float32]]:
+    def _vectors_of(
+        self, terms: Sequence[Term], pipeline: Pipeline, pictures: Mapping[str, NDArray[np.float32]] | None
+    ) -> list[NDArray[np.float32]]:
         """A vector of unit length [d] for each term."""
         words = [term.words for term in terms if term.words is not None]
         encoded = iter(self._encoder_of(pipeline).embed_texts(words) if words else ())
-        return [
-            next(encoded) if term.words is not None else self._vector_of_picture(term.image or "", pipeline)
-            for term in terms
-        ]
+        vectors: list[NDArray[np.float32]] = []
+        for term in terms:
+            picture = term.image or ""
+            if term.words is not None:
+                vectors.append(next(encoded))
+            elif pictures is None:
+                vectors.append(self._vector_of_picture(picture, pipeline))
+            elif picture in pictures:
+                vectors.append(pictures[picture])
+            else:
+                raise SensoriumError(f"the picture {printable(picture)} is not known")
+        return vectors
 
     def _vector_of_picture(self, path: str, pipeline: Pipeline) -> NDArray[np.float32]:
         path = os.path.expanduser(path)  # noqa: PTH111

@@ -83,10 +83,10 @@ def accelerate(
     set its scales and every third one tests.
     ``dynamic[i]`` lists the axes of input i that vary. ``batch`` is the batch size that is timed. ``int8``
     also tries 8 bits (half a minute for a large network), which needs 24 samples. Inputs in ``shared``
-    belong to the whole batch (one image, many prompts) and are the same in all samples. ``dtype`` ``float32`` or
-    ``bfloat16`` allows only engines of that precision. On another device than the CPU torch runs the network
-    under autocast. The module must be in eval mode, in float32, on the CPU. SensoriumError: a forced engine
-    is unknown or was refused, or the folder of graphs cannot be written.
+    belong to the whole batch (one image, many prompts) and are the same in all samples. ``dtype``
+    ``float32`` or ``bfloat16`` allows only engines of that precision. On another device than the CPU torch
+    runs the network under autocast. The module must be in eval mode, in float32, on the CPU. SensoriumError:
+    a forced engine is unknown or was refused, or the folder of graphs cannot be written.
     """
     import filelock
 

@@ -14,7 +14,15 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Connection
 
-from sensorium.photos.database.schema import people, photo_people, photo_words, photos, roots
+from sensorium.photos.database.schema import (
+    faces,
+    people,
+    photo_people,
+    photo_words,
+    photos,
+    roots,
+    texts,
+)
 from sensorium.photos.files.names import parent
 
 _SET_PLACE = (
@@ -47,7 +55,9 @@ def annotate(connection: Connection, ids: Sequence[int]) -> None:
         photos.c.latitude,
         photos.c.longitude,
         roots.c.path.label("root"),
+        texts.c.text.label("seen"),
     ).join_from(photos, roots)
+    statement = statement.outerjoin(texts, texts.c.photo_id == photos.c.id)
     for row in connection.execute(statement.where(photos.c.id.in_(ids))):
         known = row.latitude is not None and row.longitude is not None
         located = locate(row.latitude, row.longitude) if known else None
@@ -71,15 +81,23 @@ def outdated(connection: Connection, limit: int) -> list[int]:
 
 
 def set_people(connection: Connection, wanted: Mapping[int, Sequence[str]]) -> None:
-    """Let photos show these people and no others; a name that nobody carries any more is dropped."""
+    """Let the files of photos name these people and no others.
+
+    Whom faces or a person's hand have put on a photo stays on it. Who is on none any more is dropped.
+    """
     ids = list(wanted)
-    before = _people_of(connection, ids)
+    before = _people_of(connection, ids, source="file")
     changed = {
         photo: names for photo, names in wanted.items() if sorted(names) != sorted(before.get(photo, []))
     }
     if not changed:
         return
-    connection.execute(sa.delete(photo_people).where(photo_people.c.photo_id.in_(list(changed))))
+    named = photo_people.c.photo_id.in_(list(changed)) & (photo_people.c.source == "file")
+    seen = sa.exists().where(
+        faces.c.photo_id == photo_people.c.photo_id, faces.c.person_id == photo_people.c.person_id
+    )
+    connection.execute(sa.update(photo_people).where(named, seen).values(source="face"))
+    connection.execute(sa.delete(photo_people).where(named))
     pairs = [{"photo": photo, "name": name} for photo, names in changed.items() for name in names]
     if pairs:
         connection.execute(
@@ -88,12 +106,17 @@ def set_people(connection: Connection, wanted: Mapping[int, Sequence[str]]) -> N
         person = sa.select(people.c.id).where(people.c.name == sa.bindparam("name")).scalar_subquery()
         statement = insert(photo_people).values(photo_id=sa.bindparam("photo"), person_id=person)
         connection.execute(statement.on_conflict_do_nothing(), pairs)
-    carried = sa.select(photo_people.c.person_id)
-    connection.execute(sa.delete(people).where(people.c.id.not_in(carried)))
+    shown = sa.exists().where(photo_people.c.person_id == people.c.id)
+    recognised = sa.exists().where(faces.c.person_id == people.c.id)
+    connection.execute(sa.delete(people).where(~shown, ~recognised))
 
 
-def _people_of(connection: Connection, ids: Sequence[int]) -> dict[int, list[str]]:
+def _people_of(connection: Connection, ids: Sequence[int], source: str | None = None) -> dict[int, list[str]]:
+    """Names by photo; only those that one source gives, if any is asked for."""
     statement = sa.select(photo_people.c.photo_id, people.c.name).join_from(photo_people, people)
+    statement = statement.where(people.c.name.is_not(None))
+    if source is not None:
+        statement = statement.where(photo_people.c.source == source)
     found: dict[int, list[str]] = {}
     for photo, name in connection.execute(statement.where(photo_people.c.photo_id.in_(ids))):
         found.setdefault(photo, []).append(name)
@@ -101,7 +124,7 @@ def _people_of(connection: Connection, ids: Sequence[int]) -> dict[int, list[str
 
 
 def _words(row: Any, places: str, names: Sequence[str]) -> dict[str, Any]:
-    from sensorium.photos.search.words import indexed
+    from sensorium.photos.search.words import indexed, indexed_lines
 
     said = (row.title, row.caption, *json.loads(row.keywords or "[]"))
     folders = (os.path.basename(row.root), *parent(row.path).split("/"))  # noqa: PTH119
@@ -112,6 +135,7 @@ def _words(row: Any, places: str, names: Sequence[str]) -> dict[str, Any]:
         "words": indexed(" ".join(text for text in said if text)),
         "places": indexed(places),
         "people": indexed(" ".join(names)),
+        "text": indexed_lines(row.seen or ""),
     }
 
 

@@ -30,7 +30,15 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Connection
 
 from sensorium.photos.database.annotations import annotate, set_people
-from sensorium.photos.database.schema import companions, failures, photos, roots, vectors
+from sensorium.photos.database.schema import (
+    companions,
+    failures,
+    frames,
+    library,
+    photos,
+    roots,
+    vectors,
+)
 from sensorium.photos.describe.facts import FACTS_VERSION, Facts
 from sensorium.photos.files.companions import Companion
 from sensorium.photos.files.names import join
@@ -44,10 +52,14 @@ MOST_VALUES = 500  # ids or values in one IN (...), far below SQLite's limit
 
 
 class Encoded(NamedTuple):
-    """A file that was read, with its vector: float16 [d]; without one when it was only described again."""
+    """A file that was read, with its vector: float16 [d]; without one when it was only described again.
+
+    ``moments`` are those of a video whose frames were encoded: seconds and vector of each.
+    """
 
     reading: Reading
     vector: NDArray[np.float16] | None
+    moments: tuple[tuple[float, NDArray[np.float16]], ...] = ()
 
 
 class Moved(NamedTuple):
@@ -83,9 +95,15 @@ class Keeper:
     now: int
     awaited: Collection[Stamp]
     moved: list[Moved] = field(default_factory=list)
+    _written: int = 0  # the generation of vectors that this batch makes
     _used: set[int] = field(default_factory=set)
     _parked: set[int] = field(default_factory=set)
     _roots: dict[int, tuple[str, str | None, bool]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Find out what the readers of vectors will see this batch as."""
+        generation = self.connection.execute(sa.select(library.c.vectors_generation)).scalar_one()
+        self._written = generation + 1
 
     def keep(self, root_id: int, taken: Sequence[Encoded]) -> None:
         """Write photos of one root with their vectors. Few statements with many rows: each one costs."""
@@ -97,20 +115,13 @@ class Keeper:
         # Other pipelines' vectors show what an edited file no longer holds.
         edited = [row.id for path, row in before.items() if row.sha256 != contents[path]]
         if edited:
-            self.connection.execute(sa.delete(vectors).where(vectors.c.photo_id.in_(edited)))
+            for table in (vectors, frames):
+                self.connection.execute(sa.delete(table).where(table.c.photo_id.in_(edited)))
+            unlike = sa.update(photos).where(photos.c.id.in_(edited))
+            self.connection.execute(unlike.values(perceptual_hash=None))
         self.connection.execute(_UPSERT_PHOTO, [_row(root_id, one.reading, self.now) for one in taken])
         ids = {row.path: row.id for row in _rows(self.connection, _at(root_id, paths))}
-        rows = [
-            {
-                "photo_id": ids[encoded.reading.task.path],
-                "pipeline_id": self.pipeline_id,
-                "vector": np.ascontiguousarray(encoded.vector, dtype="<f2").tobytes(),
-            }
-            for encoded in taken
-            if encoded.vector is not None
-        ]
-        if rows:
-            self.connection.execute(_UPSERT_VECTOR, rows)
+        self._keep_vectors(taken, ids)
         tasks = [encoded.reading.task for encoded in taken]
         accompany(self.connection, root_id, {ids[task.path]: task.companions for task in tasks})
         people = {ids[e.reading.task.path]: e.reading.facts.people for e in taken if e.reading.facts}
@@ -119,10 +130,38 @@ class Keeper:
         # What a good file was refused for under other models is over as well.
         forget(self.connection, root_id, failures.c.path.in_(paths))
 
+    def _keep_vectors(self, taken: Sequence[Encoded], ids: Mapping[str, int]) -> None:
+        """Write vectors and moments; what only a file of the same content has been asked for is copied."""
+        rows, moments, films, unhashed = [], [], [], []
+        for encoded in taken:
+            if encoded.vector is None:
+                continue
+            of_photo = {
+                "photo_id": ids[encoded.reading.task.path],
+                "pipeline_id": self.pipeline_id,
+                "written": self._written,
+            }
+            rows.append(of_photo | {"vector": _halves(encoded.vector)})
+            moments += [of_photo | {"at": at, "vector": _halves(row)} for at, row in encoded.moments]
+            facts = encoded.reading.facts
+            if facts is not None and facts.kind == "video" and not encoded.moments:
+                known = {"pipeline": self.pipeline_id, "generation": self._written}
+                films.append(known | {"photo": of_photo["photo_id"]})
+            if encoded.reading.perceptual_hash is None:
+                unhashed.append({"photo": of_photo["photo_id"]})
+        if rows:
+            self.connection.execute(_UPSERT_VECTOR, rows)
+        if moments:
+            self.connection.execute(_UPSERT_FRAME, moments)
+        if films:
+            self.connection.execute(_COPY_FRAMES, films)
+        if unhashed:
+            self.connection.execute(_COPY_HASH, unhashed)
+
     def _claim(self, root_id: int, taken: Sequence[Encoded], before: Mapping[str, _Row]) -> None:
         """Let photos whose content turned up move to where it is now."""
         fresh: list[Reading] = []
-        for reading, _ in taken:
+        for reading, *_ in taken:
             row = before.get(reading.task.path)
             if row is not None and row.sha256 == reading.sha256:
                 self._used.add(row.id)
@@ -339,6 +378,10 @@ def _common_end(one: str, other: str) -> int:
     return next((count for count, (a, b) in enumerate(pairs) if a != b), 1 << 16)
 
 
+def _halves(vector: NDArray[np.float16]) -> bytes:
+    return np.ascontiguousarray(vector, dtype="<f2").tobytes()
+
+
 def _row(root_id: int, reading: Reading, now: int) -> dict[str, Any]:
     assert reading.facts is not None
     facts = {name: getattr(reading.facts, name) for name in _FACTS}
@@ -353,19 +396,26 @@ def _row(root_id: int, reading: Reading, now: int) -> dict[str, Any]:
         "inode": reading.inode,
         "sha256": reading.sha256,
         "facts_version": FACTS_VERSION,
+        "perceptual_hash": reading.perceptual_hash,
         "first_seen": now,
         "last_seen": now,
         "missing_since": None,
     }
 
 
-def _upsert(table: sa.Table, identity: Sequence[str], *, but: Sequence[str] = ()) -> sa.Insert:
-    """Insert, or where ``identity`` is there already replace all columns ``but`` some."""
+def _upsert(
+    table: sa.Table, identity: Sequence[str], *, but: Sequence[str] = (), unless_null: Sequence[str] = ()
+) -> sa.Insert:
+    """Insert, or where ``identity`` is there already replace all columns ``but`` some.
+
+    Those of ``unless_null`` stay where there is nothing to replace them.
+    """
     statement = insert(table)
     fixed = {"id", *identity, *but}
-    replaced = {
+    replaced: dict[str, sa.ColumnElement[Any]] = {
         column.name: statement.excluded[column.name] for column in table.c if column.name not in fixed
     }
+    replaced |= {name: sa.func.coalesce(replaced[name], table.c[name]) for name in unless_null}
     return statement.on_conflict_do_update(index_elements=list(identity), set_=replaced)
 
 
@@ -375,9 +425,41 @@ _SET_PATH = (
     .where(photos.c.id == sa.bindparam("photo"))
     .values(root_id=sa.bindparam("to_root"), path=sa.bindparam("to_path"))
 )
-# The places of a photo are written by `annotate`.
-_PLACES = ("country", "region", "city", "places_version")
-_UPSERT_PHOTO = _upsert(photos, ("root_id", "path"), but=("first_seen", *_PLACES))
+_PLACES = ("country", "region", "city", "places_version")  # written by `annotate`
+_MARKS = ("favourite", "hidden")  # set by people
+_UPSERT_PHOTO = _upsert(
+    photos, ("root_id", "path"), but=("first_seen", *_PLACES, *_MARKS), unless_null=("perceptual_hash",)
+)
 _UPSERT_VECTOR = _upsert(vectors, ("photo_id", "pipeline_id"))
+_UPSERT_FRAME = _upsert(frames, ("photo_id", "pipeline_id", "at"))
+# What was made of another file with the content of :photo.
+_SAME = photos.alias("same")
+_CONTENT = sa.select(photos.c.sha256).where(photos.c.id == sa.bindparam("photo")).scalar_subquery()
+_COPY_FRAMES = (
+    insert(frames)
+    .from_select(
+        ["photo_id", "pipeline_id", "at", "vector", "written"],
+        sa.select(
+            sa.bindparam("photo", type_=sa.Integer),
+            frames.c.pipeline_id,
+            frames.c.at,
+            frames.c.vector,
+            sa.bindparam("generation", type_=sa.Integer),
+        )
+        .join_from(frames, _SAME, _SAME.c.id == frames.c.photo_id)
+        .where(_SAME.c.sha256 == _CONTENT, frames.c.pipeline_id == sa.bindparam("pipeline")),
+    )
+    .on_conflict_do_nothing()
+)
+_COPY_HASH = (
+    sa.update(photos)
+    .where(photos.c.id == sa.bindparam("photo"), photos.c.perceptual_hash.is_(None))
+    .values(
+        perceptual_hash=sa.select(_SAME.c.perceptual_hash)
+        .where(_SAME.c.sha256 == photos.c.sha256, _SAME.c.perceptual_hash.is_not(None))
+        .limit(1)
+        .scalar_subquery()
+    )
+)
 _UPSERT_FAILURE = _upsert(failures, ("root_id", "path", "pipeline_id"))
 _UPSERT_COMPANION = _upsert(companions, ("root_id", "path"))

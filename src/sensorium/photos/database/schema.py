@@ -21,7 +21,7 @@ from sensorium.errors import LibraryError
 from sensorium.photos.files.names import printable
 
 FILE_NAME = "library.sqlite3"
-REVISIONS = ("0001", "0002")  # oldest first; one module each in migrations/versions
+REVISIONS = ("0001", "0002", "0003")  # oldest first; one module each in migrations/versions
 HEAD = REVISIONS[-1]
 
 
@@ -82,7 +82,9 @@ photos = sa.Table(
     sa.Column("size", sa.Integer, nullable=False),
     sa.Column("mtime_ns", sa.Integer, nullable=False),
     sa.Column("sha256", sa.LargeBinary(32), nullable=False),  # of the whole file: the photo's identity
-    sa.Column("kind", sa.Text, nullable=False),  # "photo", "screenshot", "animation", "panorama", "raw"
+    sa.Column(
+        "kind", sa.Text, nullable=False
+    ),  # "photo", "screenshot", "animation", "panorama", "raw", "video"
     sa.Column("format", sa.Text, nullable=False),
     sa.Column("width", sa.Integer, nullable=False),  # upright
     sa.Column("height", sa.Integer, nullable=False),
@@ -112,6 +114,10 @@ photos = sa.Table(
     sa.Column("rating", sa.Integer),
     sa.Column("frames", sa.Integer, nullable=False, server_default="1"),
     sa.Column("inode", sa.Integer),  # st_ino, the low 63 bits: evidence of a rename, never of identity
+    sa.Column("favourite", sa.Boolean, nullable=False, server_default="0"),
+    sa.Column("hidden", sa.Boolean, nullable=False, server_default="0"),  # shown in its own list alone
+    sa.Column("duration", sa.Float),  # seconds; NULL unless a video
+    sa.Column("perceptual_hash", sa.LargeBinary(8)),  # see duplicates; NULL until it was computed
     sa.UniqueConstraint("root_id", "path"),
     sa.Index("ix_photos_sha256", "sha256"),
     sa.Index("ix_photos_size", "size"),
@@ -119,6 +125,12 @@ photos = sa.Table(
     sa.Index("ix_photos_country_region", "country", "region"),
     sa.Index("ix_photos_city", "city"),
     sa.Index("ix_photos_missing_since", "missing_since", sqlite_where=sa.text("missing_since IS NOT NULL")),
+    sa.Index("ix_photos_favourite", "favourite", sqlite_where=sa.text("favourite = 1")),
+    # Holds all that a grid of the whole library shows, so that it need not read the wide rows.
+    sa.Index(
+        "ix_photos_shown",
+        *("hidden", "missing_since", "taken_at", "taken_offset", "width", "height", "sha256"),
+    ),
     sqlite_autoincrement=True,
 )
 
@@ -182,7 +194,12 @@ people = sa.Table(
     "people",
     metadata,
     sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("name", sa.Text, unique=True),  # NULL: faces that look like one person whom nobody named yet
+    sa.Column("kind", sa.Text, nullable=False, server_default="person"),  # "person", "pet"
+    sa.Column("hidden", sa.Boolean, nullable=False, server_default="0"),
+    sa.Column("cover_face", sa.ForeignKey("faces.id", ondelete="SET NULL", use_alter=True)),
+    sa.Index("ix_people_cover_face", "cover_face", sqlite_where=sa.text("cover_face IS NOT NULL")),
+    sqlite_autoincrement=True,  # a page that is still open shall not name somebody else
 )
 
 photo_people = sa.Table(
@@ -190,7 +207,87 @@ photo_people = sa.Table(
     metadata,
     sa.Column("photo_id", sa.ForeignKey("photos.id", ondelete="CASCADE"), primary_key=True),
     sa.Column("person_id", sa.ForeignKey("people.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("source", sa.Text, nullable=False, server_default="file"),  # "file", "face", "hand"
     sa.Index("ix_photo_people_person_id", "person_id"),
+)
+
+faces = sa.Table(
+    "faces",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("photo_id", sa.ForeignKey("photos.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("left", sa.Float, nullable=False),  # shares, 0 to 1, of the upright picture, as the next three
+    sa.Column("top", sa.Float, nullable=False),
+    sa.Column("right", sa.Float, nullable=False),
+    sa.Column("bottom", sa.Float, nullable=False),
+    sa.Column("score", sa.Float, nullable=False),
+    sa.Column("quality", sa.Float, nullable=False),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("embedding", sa.LargeBinary, nullable=False),  # little-endian float16, unit length
+    sa.Column("person_id", sa.ForeignKey("people.id", ondelete="SET NULL")),
+    sa.Column("confirmed", sa.Boolean, nullable=False, server_default="0"),  # by a person, not by likeness
+    sa.Index("ix_faces_photo_id", "photo_id"),
+    sa.Index("ix_faces_person_id", "person_id"),
+    sqlite_autoincrement=True,
+)
+
+not_faces = sa.Table(  # "this is not that person"
+    "not_faces",
+    metadata,
+    sa.Column("face_id", sa.ForeignKey("faces.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("person_id", sa.ForeignKey("people.id", ondelete="CASCADE"), primary_key=True),
+    sa.Index("ix_not_faces_person_id", "person_id"),
+)
+
+described = sa.Table(  # which pass of `describe` looked at which content, and how it ended
+    "described",
+    metadata,
+    sa.Column("photo_id", sa.ForeignKey("photos.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("pass", sa.Text, primary_key=True),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("sha256", sa.LargeBinary(32), nullable=False),
+    sa.Column("reason", sa.Text),  # why it failed; NULL: it did not
+    sa.Column("done_at", sa.Integer, nullable=False),
+)
+
+texts = sa.Table(  # text seen in the picture
+    "texts",
+    metadata,
+    sa.Column("photo_id", sa.ForeignKey("photos.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("text", sa.Text, nullable=False),
+    # A JSON list of {"text", "score", "box": four [x, y], shares 0 to 1 of the upright picture}.
+    sa.Column("boxes", sa.Text, nullable=False),
+)
+
+albums = sa.Table(
+    "albums",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Integer, nullable=False),
+    sa.Column("cover", sa.ForeignKey("photos.id", ondelete="SET NULL")),  # NULL: its newest photo
+    sa.Index("ix_albums_cover", "cover", sqlite_where=sa.text("cover IS NOT NULL")),
+    sqlite_autoincrement=True,
+)
+
+album_photos = sa.Table(
+    "album_photos",
+    metadata,
+    sa.Column("album_id", sa.ForeignKey("albums.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("photo_id", sa.ForeignKey("photos.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("added_at", sa.Integer, nullable=False),
+    sa.Index("ix_album_photos_photo_id", "photo_id"),
+)
+
+frames = sa.Table(  # moments of videos; the one that `vectors` holds is among them
+    "frames",
+    metadata,
+    sa.Column("photo_id", sa.ForeignKey("photos.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("pipeline_id", sa.ForeignKey("pipelines.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("at", sa.Float, primary_key=True),  # seconds from the start
+    sa.Column("vector", sa.LargeBinary, nullable=False),  # as in `vectors`
+    sa.Column("written", sa.Integer, nullable=False, server_default="0"),  # as in `vectors`
+    sa.Index("ix_frames_pipeline_id_written", "pipeline_id", "written"),
 )
 
 calibrations = sa.Table(  # a disposable copy of what calibration.py measures
@@ -207,13 +304,8 @@ photo_words = sa.Table(
     "photo_words",
     sa.MetaData(),
     sa.Column("rowid", sa.Integer, primary_key=True),  # the photo's id
-    *(sa.Column(name, sa.Text) for name in ("name", "folders", "words", "places", "people")),
+    *(sa.Column(name, sa.Text) for name in ("name", "folders", "words", "places", "people", "text")),
 )
-
-
-def is_full_text(table: str) -> bool:
-    """Whether a table of the file is ``photo_words`` or one that FTS5 keeps for it."""
-    return table == photo_words.name or table.startswith(f"{photo_words.name}_")
 
 
 def connect(file: Path) -> Engine:

@@ -26,8 +26,9 @@ class Facts:
 
     ``width`` and ``height`` are upright. ``taken_at`` is microseconds since 1970 in UTC when
     ``taken_offset`` (minutes east) is known, else the wall clock counted the same way. ``kind`` is "photo",
-    "screenshot", "animation", "panorama" or "raw"; ``frames`` is 1 unless it is an animation. ``rating`` is
-    1 to 5 stars, or -1 for rejected. ``keywords`` and ``people`` are in the order in which they were found.
+    "screenshot", "animation", "panorama", "raw" or "video"; ``frames`` is 1 unless it is an animation,
+    ``duration`` (seconds) is a video's. ``rating`` is 1 to 5 stars, or -1 for rejected. ``keywords`` and
+    ``people`` are in the order in which they were found.
     """
 
     format: str
@@ -50,6 +51,7 @@ class Facts:
     keywords: tuple[str, ...] = ()
     rating: int | None = None
     people: tuple[str, ...] = ()
+    duration: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ Within one folder, letter case aside:
   sidecar  ``IMG_1.jpg.xmp`` and ``IMG_1.xmp``; Apple's ``IMG_1.aae``; Google Takeout's ``IMG_1.jpg.json``
            with its ``.supplemental-metadata`` (cut short at 51 letters) and its ``IMG_1.jpg(2).json`` for
            ``IMG_1(2).jpg``
-  live     the film half of a live photo: ``IMG_1.mov`` or ``.mp4`` beside a JPEG or HEIC
+  live     the film half of a live photo: a small ``IMG_1.mov`` or ``.mp4`` beside a JPEG or HEIC; alone, or
+           as large as a few seconds never are, a film is a photo itself, as all that a scan finds
   raw      ``IMG_1.cr2`` beside ``IMG_1.jpg``, as cameras write pairs; alone, a raw file is a photo itself
 A file that fits no photo belongs to none. A companion belongs to one photo.
 """
@@ -21,7 +22,8 @@ from sensorium.photos.files.stamps import Stamp
 
 SIDECAR_EXTENSIONS = (".xmp", ".aae", ".json")
 FILM_EXTENSIONS = (".mov", ".mp4")
-COMPANION_EXTENSIONS = frozenset(SIDECAR_EXTENSIONS + FILM_EXTENSIONS)
+
+_LARGEST_LIVE = 40_000_000  # bytes; three seconds of a phone's film have 2 to 10 million
 
 _DEVELOPED = (".jpg", ".jpeg", ".heic", ".heif", ".jpe")  # what cameras write beside a raw file or a film
 _SUPPLEMENT = "supplemental-metadata"
@@ -46,26 +48,33 @@ def attribute(photos: Mapping[str, Stamp], others: Mapping[str, Stamp]) -> dict[
     """Companions by the path of their photo, each list in the order of its paths.
 
     Args:
-        photos: Picture files, raw ones included, by path below the root.
-        others: Files with one of ``COMPANION_EXTENSIONS``.
+        photos: Picture files, raw ones and films included, by path below the root.
+        others: Files with one of ``SIDECAR_EXTENSIONS``.
     """
-    raw = {path for path in photos if _split(path)[2] in RAW_EXTENSIONS}
-    if not others and not raw:
+    halves = {path: kind for path in photos if (kind := _half(path, photos[path])) is not None}
+    if not others and not halves:
         return {}
     folders = _Folders(photos)
     found: dict[str, list[Companion]] = {}
-    for path in sorted(raw):
+    for path in sorted(halves):
         owner = folders.developed(path)
         if owner is not None:
-            found.setdefault(owner, []).append(Companion(path, photos[path], "raw"))
+            found.setdefault(owner, []).append(Companion(path, photos[path], halves[path]))
     pairs = {companion.path: owner for owner, companions in found.items() for companion in companions}
     for path in sorted(others):
-        kind = "live" if _split(path)[2] in FILM_EXTENSIONS else "sidecar"
-        owner = folders.developed(path) if kind == "live" else folders.described(path)
+        owner = folders.described(path)
         if owner is not None:
-            owner = pairs.get(owner, owner)  # what is said of the raw half is said of the pair
-            found.setdefault(owner, []).append(Companion(path, others[path], kind))
+            owner = pairs.get(owner, owner)  # what is said of one half is said of the pair
+            found.setdefault(owner, []).append(Companion(path, others[path], "sidecar"))
     return {owner: tuple(sorted(companions)) for owner, companions in found.items()}
+
+
+def _half(path: str, stamp: Stamp) -> str | None:
+    """What a file would be to a JPEG or HEIC of its name."""
+    extension = _split(path)[2]
+    if extension in RAW_EXTENSIONS:
+        return "raw"
+    return "live" if extension in FILM_EXTENSIONS and stamp.size <= _LARGEST_LIVE else None
 
 
 class _Folders:

@@ -1,4 +1,4 @@
-"""Which picture files lie under a folder, and what changed there since the library last looked.
+"""Which picture files and films lie under a folder, and what changed there since the library last looked.
 
 A walk costs one directory read a folder and one stat a file. It never opens a file. Files that only
 belong to a photo (``companions.py``) are told with it. What it leaves out:
@@ -10,19 +10,28 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sensorium.media.image import PHOTO_EXTENSIONS
-from sensorium.photos.files.companions import COMPANION_EXTENSIONS, Companion, attribute, sidecars
-from sensorium.photos.files.names import inside, join
+from sensorium.media.video import VIDEO_EXTENSIONS
+from sensorium.photos.files.companions import SIDECAR_EXTENSIONS, Companion, attribute, sidecars
+from sensorium.photos.files.names import inside, join, relative_to
 from sensorium.photos.files.stamps import Stamp, inode_of
 
 LIBRARY_FILE = "library.sqlite3"
 _FOREIGN_FOLDERS = frozenset(
     ("@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found")
 )
+
+_WANTED = PHOTO_EXTENSIONS | VIDEO_EXTENSIONS
+
+TEMPORARY = (".part", ".partial", ".crdownload", ".download", ".filepart", ".tmp")
+"""What programs append to a name while its file is on the way. Such files are never pictures themselves."""
+
+_DOWNLOADING = 600.0  # seconds without a change after which a download was given up
 
 DirectoryId = tuple[int, int]
 
@@ -35,7 +44,8 @@ class Walk:
 
     ``files`` maps the path below the root to its stamp, ``inodes`` to its number on disk where there is
     one, ``companions`` to the files that belong to it. ``unreadable`` maps a folder (or, rarely, a file)
-    below the root to the reason: what lies there is unknown, not gone. ``offline`` says that the whole
+    below the root to the reason: what lies there is unknown, not gone. ``unsettled`` are files that changed a
+    moment ago and may be half copied: unknown as well. ``offline`` says that the whole
     root cannot be seen: it does not exist, is not readable, or is as empty as an unmounted disk.
     """
 
@@ -44,21 +54,29 @@ class Walk:
     offline: str | None = None
     inodes: dict[str, int] = field(default_factory=dict)
     companions: dict[str, tuple[Companion, ...]] = field(default_factory=dict)
+    unsettled: list[str] = field(default_factory=list)
 
 
-def walk(root: str, within: str = "", *, library: str | None = None) -> Walk:
+def walk(root: str, within: str = "", *, library: str | None = None, settle: float = 0.0) -> Walk:
     """Find the pictures under ``root``, or only in its folder ``within``.
 
     Links to folders are followed after everything else, each real folder once, so that loops end and
-    nothing is found twice; a link to a file counts unless the file's own folder was walked.
+    nothing is found twice; a link to a file counts unless the file's own folder was walked. A walk of
+    ``within`` leaves what a walk of all would find elsewhere to that.
+
+    Args:
+        root: An absolute path.
+        within: A folder below it, with ``/`` between names.
+        library: The library's own folder, where nothing is looked for.
+        settle: Files that changed less than so many seconds ago are told as unsettled; 0 takes all.
     """
     found = Walk()
     offline = reason_offline(root)
     if offline:
         found.offline = offline
         return found
-    walker = _Walker(root, found, library)
-    walker.run(within)
+    walker = _Walker(root, within, found, library, settle)
+    walker.run()
     return found
 
 
@@ -69,7 +87,7 @@ def reason_offline(root: str) -> str | None:
     """
     try:
         with os.scandir(root) as entries:
-            empty = not any(_wanted_folder(entry.name) for entry in entries)
+            empty = not any(is_walked(entry.name) for entry in entries)
     except OSError as error:
         return (error.strerror or str(error)).lower()
     return EMPTY if empty else None
@@ -78,24 +96,28 @@ def reason_offline(root: str) -> str | None:
 class _Walker:
     """The state of one walk: folders seen by identity, links put off to the end."""
 
-    def __init__(self, root: str, found: Walk, library: str | None) -> None:
+    def __init__(self, root: str, within: str, found: Walk, library: str | None, settle: float) -> None:
         self.root = root
+        self.within = within
         self.found = found
+        self.settle = int(settle * 1e9)
         self.library = _identity(library) if library else None
         self.seen: set[DirectoryId] = set()
         self.linked_folders: list[str] = []
         self.linked_files: list[str] = []
         self.others: dict[str, Stamp] = {}  # what may belong to a photo
 
-    def run(self, within: str) -> None:
-        self.below(within)
+    def run(self) -> None:
+        self.below(self.within)
         while self.linked_folders:
-            self.below(self.linked_folders.pop(0))
+            linked = self.linked_folders.pop(0)
+            if not self.lies_elsewhere(os.path.realpath(join(self.root, linked))):
+                self.below(linked)
         for relative in self.linked_files:
             self.add_linked_file(relative)
         self.found.companions = attribute(self.found.files, self.others)
         for companions in self.found.companions.values():
-            for companion in companions:  # the raw half of a pair is no photo of its own
+            for companion in companions:  # the raw half of a pair, the film half of a live photo
                 self.found.files.pop(companion.path, None)
                 self.found.inodes.pop(companion.path, None)
 
@@ -127,10 +149,10 @@ class _Walker:
         """Note one entry; the relative path is given back when it is a real folder to walk."""
         try:
             if entry.is_dir(follow_symlinks=False):
-                return relative if _wanted_folder(entry.name) else None
+                return relative if is_walked(entry.name) else None
             if entry.is_symlink():
                 if entry.is_dir():
-                    if _wanted_folder(entry.name):
+                    if is_walked(entry.name):
                         self.linked_folders.append(relative)
                 elif _wanted_file(entry.name):
                     self.linked_files.append(relative)
@@ -148,7 +170,11 @@ class _Walker:
         return None
 
     def add(self, relative: str, status: os.stat_result) -> None:
-        if stat.S_ISREG(status.st_mode):
+        if not stat.S_ISREG(status.st_mode):
+            return
+        if self.is_on_its_way(relative, status):
+            self.found.unsettled.append(relative)
+        else:
             self.found.files[relative] = Stamp(status.st_size, status.st_mtime_ns)
             inode = inode_of(status)
             if inode is not None:
@@ -159,10 +185,38 @@ class _Walker:
         try:
             real = os.path.realpath(full)
             status = os.stat(real)  # noqa: PTH116
-            if _identity(os.path.dirname(real)) not in self.seen:  # noqa: PTH120
+            folder = os.path.dirname(real)  # noqa: PTH120
+            if _identity(folder) not in self.seen and not self.lies_elsewhere(folder):
                 self.add(relative, status)
         except OSError:
             return  # a link to nothing
+
+    def lies_elsewhere(self, folder: str) -> bool:
+        """Whether a walk of the whole root comes to a real folder by itself, which this one leaves out."""
+        if not self.within:
+            return False
+        relative = relative_to(folder, os.path.realpath(self.root))
+        return (
+            relative is not None
+            and not inside(relative, self.within)
+            and all(is_walked(name) for name in relative.split("/") if name)
+        )
+
+    def is_on_its_way(self, relative: str, status: os.stat_result) -> bool:
+        """Whether a file changed a moment ago, or holds the place of one that is being downloaded."""
+        if not self.settle:
+            return False
+        now = time.time_ns()  # a time to come says nothing: clocks jump
+        if any(now - self.settle < at <= now for at in (status.st_mtime_ns, status.st_ctime_ns)):
+            return True
+        return not status.st_size and any(self.grows(relative + ending) for ending in TEMPORARY)
+
+    def grows(self, relative: str) -> bool:
+        try:
+            changed = os.stat(join(self.root, relative)).st_mtime  # noqa: PTH116
+        except OSError:
+            return False
+        return abs(time.time() - changed) < _DOWNLOADING
 
 
 def _identity(folder: str) -> DirectoryId:
@@ -170,16 +224,22 @@ def _identity(folder: str) -> DirectoryId:
     return status.st_dev, status.st_ino
 
 
-def _wanted_folder(name: str) -> bool:
+def is_walked(name: str) -> bool:
+    """Whether photos are looked for in a folder of this name."""
     return not name.startswith(".") and name.lower() not in _FOREIGN_FOLDERS
 
 
+def is_told(name: str) -> bool:
+    """Whether a file of this name is a picture or a film, or may say something about one."""
+    return _wanted_file(name) or _may_belong(name)
+
+
 def _wanted_file(name: str) -> bool:
-    return _extension(name) in PHOTO_EXTENSIONS and not name.startswith("._")
+    return _extension(name) in _WANTED and not name.startswith("._")
 
 
 def _may_belong(name: str) -> bool:
-    return _extension(name) in COMPANION_EXTENSIONS and not name.startswith("._")
+    return _extension(name) in SIDECAR_EXTENSIONS and not name.startswith("._")
 
 
 def _extension(name: str) -> str:
@@ -243,8 +303,9 @@ def compare(found: Walk, known: Mapping[str, Known], within: str = "") -> Change
         else:
             changes.changed.append(path)
     hidden = list(found.unreadable)
+    unknown = found.files.keys() | set(found.unsettled)
     for path, before in known.items():
-        if path in found.files or not inside(path, within) or any(inside(path, folder) for folder in hidden):
+        if path in unknown or not inside(path, within) or any(inside(path, folder) for folder in hidden):
             continue
         if before.refused:
             changes.forgotten.append(path)

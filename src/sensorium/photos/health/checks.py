@@ -23,7 +23,7 @@ from sensorium.errors import LibraryError
 from sensorium.photos import golden
 from sensorium.photos.database import schema
 from sensorium.photos.database.locks import alone
-from sensorium.photos.database.schema import photo_words, photos, pipelines, vectors
+from sensorium.photos.database.schema import faces, frames, photo_words, photos, pipelines, vectors
 from sensorium.photos.database.store import Pipeline, Root, Store
 from sensorium.photos.files.names import join, printable
 from sensorium.photos.files.scan import reason_offline
@@ -88,6 +88,7 @@ def check(folder: Path, *, content: bool = False) -> Iterator[Finding | Hashing]
             yield from check_rows(connection)
             for pipeline in store.pipelines():
                 yield from check_vectors(connection, pipeline)
+            yield from check_faces(connection)
             yield from check_models(connection)
         yield from check_words(store)
         yield from check_copies(store)
@@ -162,27 +163,50 @@ def check_rows(connection: Connection) -> Iterator[Finding]:
         yield Finding("rows", f"{count} rows of {table} belong to no row of {parent}", REPAIR)
 
 
-def bad_vectors(connection: Connection, pipeline: Pipeline) -> Iterator[tuple[str, list[int]]]:
-    """Reasons and the photos (ids) whose vectors of a pipeline cannot be used for them."""
-    statement = sa.select(vectors.c.photo_id, vectors.c.vector).where(vectors.c.pipeline_id == pipeline.id)
+def bad_vectors(
+    connection: Connection, pipeline: Pipeline, table: sa.Table = vectors
+) -> Iterator[tuple[str, list[int]]]:
+    """Reasons and the photos (ids) whose vectors of a pipeline cannot be used for them.
+
+    ``table`` is ``vectors``, or ``frames``: a video stands here once, however many of its frames are bad.
+    """
+    statement = sa.select(table.c.photo_id, table.c.vector).where(table.c.pipeline_id == pipeline.id)
+    yield from _bad(connection, statement, pipeline.dim)
+
+
+def bad_faces(connection: Connection) -> Iterator[tuple[str, list[int]]]:
+    """Reasons and the faces (ids) whose vectors cannot be used: they are compared within their model."""
+    size = sa.func.length(faces.c.embedding)
+    counted = sa.select(faces.c.model, size).group_by(faces.c.model, size).order_by(sa.func.count().desc())
+    sizes: dict[str, int] = {}
+    for model, usual in connection.execute(counted):
+        sizes.setdefault(model, usual)
+    for model, usual in sizes.items():
+        of_model = sa.select(faces.c.id, faces.c.embedding).where(faces.c.model == model)
+        yield from _bad(connection, of_model, usual // 2)
+
+
+def _bad(
+    connection: Connection, statement: sa.Select[int, bytes], dim: int
+) -> Iterator[tuple[str, list[int]]]:
+    """Reasons and numbers of the rows whose vectors are not ``dim`` float16 of unit length."""
     rows = connection.execution_options(yield_per=_VECTORS).execute(statement)
-    bad: dict[str, list[int]] = {}
+    bad: dict[str, dict[int, None]] = {}
     for part in rows.partitions():
-        fitting = [row for row in part if len(row.vector) == 2 * pipeline.dim]
-        lengths = _lengths(fitting, pipeline.dim)
-        misfits = {row.photo_id for row in part} - {row.photo_id for row in fitting}
-        for row, length in zip(fitting, lengths.tolist(), strict=True):
+        fitting = [row for row in part if len(row[1]) == 2 * dim]
+        misfits = [row[0] for row in part if len(row[1]) != 2 * dim]
+        for row, length in zip(fitting, _lengths(fitting, dim).tolist(), strict=True):
             if not np.isfinite(length):
-                bad.setdefault("hold numbers that are none", []).append(row.photo_id)
+                bad.setdefault("hold numbers that are none", {})[row[0]] = None
             elif abs(length - 1) > _UNIT:
-                bad.setdefault("are not of unit length", []).append(row.photo_id)
+                bad.setdefault("are not of unit length", {})[row[0]] = None
         if misfits:
-            bad.setdefault(f"do not have {pipeline.dim} numbers", []).extend(sorted(misfits))
-    yield from bad.items()
+            bad.setdefault(f"do not have {dim} numbers", {}).update(dict.fromkeys(sorted(misfits)))
+    yield from ((reason, list(ids)) for reason, ids in bad.items())
 
 
 def _lengths(rows: Iterable[Any], dim: int) -> NDArray[np.float32]:
-    matrix = np.frombuffer(b"".join([row.vector for row in rows]), "<f2").reshape(-1, dim)
+    matrix = np.frombuffer(b"".join([row[1] for row in rows]), "<f2").reshape(-1, max(dim, 1))
     lengths: NDArray[np.float32] = np.linalg.norm(matrix.astype(np.float32), axis=1)
     return lengths
 
@@ -192,6 +216,16 @@ def check_vectors(connection: Connection, pipeline: Pipeline) -> Iterator[Findin
     for reason, ids in bad_vectors(connection, pipeline):
         text = f"{len(ids)} vectors of {pipeline.model} {reason} (photo {ids[0]})"
         yield Finding("vectors", text, f"{REPAIR}, then `sensorium index`")
+    for reason, ids in bad_vectors(connection, pipeline, frames):
+        text = f"{len(ids)} videos have frames of {pipeline.model} that {reason} (photo {ids[0]})"
+        yield Finding("vectors", text, f"{REPAIR}, then `sensorium index`")
+
+
+def check_faces(connection: Connection) -> Iterator[Finding]:
+    """Faces that cannot be compared with others."""
+    for reason, ids in bad_faces(connection):
+        text = f"{len(ids)} faces have vectors that {reason} (face {ids[0]})"
+        yield Finding("vectors", text, f"{REPAIR}, then `sensorium describe`")
 
 
 def check_models(connection: Connection) -> Iterator[Finding]:

@@ -9,7 +9,16 @@ import sqlalchemy as sa
 from sensorium import settings
 from sensorium.photos import golden
 from sensorium.photos.database.annotations import annotate
-from sensorium.photos.database.schema import library, photo_words, pipelines, vectors
+from sensorium.photos.database.schema import (
+    described,
+    faces,
+    frames,
+    library,
+    metadata,
+    photo_words,
+    pipelines,
+    vectors,
+)
 from sensorium.photos.database.store import Store
 from sensorium.photos.health import checks
 
@@ -22,6 +31,7 @@ def is_wrong(store: Store) -> bool:
         findings = [*checks.check_rows(connection), *checks.check_models(connection)]
         for pipeline in store.pipelines():
             findings += checks.check_vectors(connection, pipeline)
+        findings += checks.check_faces(connection)
     with store.writing() as connection:
         astray = checks.words_astray(connection)
     return bool(findings or astray.missing or astray.foreign or astray.broken)
@@ -31,22 +41,37 @@ def mend(store: Store) -> Iterator[str]:
     """Mend all kinds of faults; yields one line for each that there was."""
     yield from delete_orphans(store)
     yield from _drop_bad_vectors(store)
+    yield from _drop_bad_faces(store)
     yield from _mend_models(store)
     yield from _mend_words(store)
     raise_generation(store)
 
 
 def delete_orphans(store: Store) -> Iterator[str]:
-    """Delete rows that refer to rows that are not there, and whatever refers to those."""
-    deleted: dict[str, int] = {}
+    """Delete rows that belong to rows that are not there, and whatever belongs to those.
+
+    A row that only points to one (a face to a person, an album to its cover) stays and points nowhere.
+    """
+    done: dict[tuple[str, str], int] = {}
     with store.writing(advance=True) as connection:
         while orphans := connection.exec_driver_sql("PRAGMA foreign_key_check").all():
             # A row stands here once for each row that it misses.
-            for table, number in dict.fromkeys((row[0], row[1]) for row in orphans):
-                connection.exec_driver_sql(f"DELETE FROM {table} WHERE rowid = ?", (number,))  # noqa: S608
-                deleted[table] = deleted.get(table, 0) + 1
-    for table, count in deleted.items():
-        yield f"deleted {count} rows of {table} that belonged to nothing"
+            for table, number, column in dict.fromkeys((row[0], row[1], _pointer(*row)) for row in orphans):
+                what = f"UPDATE {table} SET {column} = NULL" if column else f"DELETE FROM {table}"  # noqa: S608
+                connection.exec_driver_sql(f"{what} WHERE rowid = ?", (number,))
+                done[table, column] = done.get((table, column), 0) + 1
+    for (table, column), count in done.items():
+        if column:
+            yield f"emptied {column} of {count} rows of {table}, which pointed to nothing"
+        else:
+            yield f"deleted {count} rows of {table} that belonged to nothing"
+
+
+def _pointer(table: str, _: int, parent: str, __: int) -> str:
+    """The column by which rows of a table only point to a parent; empty when they belong to it."""
+    keys = metadata.tables[table].foreign_keys if table in metadata.tables else ()
+    pointing = (key for key in keys if key.ondelete == "SET NULL" and key.column.table.name == parent)
+    return next((key.parent.name for key in pointing), "")
 
 
 def raise_generation(store: Store) -> None:
@@ -61,13 +86,35 @@ def raise_generation(store: Store) -> None:
 def _drop_bad_vectors(store: Store) -> Iterator[str]:
     for pipeline in store.pipelines():
         with store.reading() as connection:
-            bad = dict(checks.bad_vectors(connection, pipeline))
-        for reason, ids in bad.items():
+            bad = list(checks.bad_vectors(connection, pipeline))
+            spoilt = list(checks.bad_vectors(connection, pipeline, frames))
+        # A video whose frames are bad loses all of them and its vector: both are made together.
+        for _, ids in bad + spoilt:
             with store.writing(advance=True) as connection:
                 for start in range(0, len(ids), _PART):
-                    these = vectors.c.photo_id.in_(ids[start : start + _PART])
-                    connection.execute(sa.delete(vectors).where(vectors.c.pipeline_id == pipeline.id, these))
+                    for table in (vectors, frames):
+                        these = table.c.photo_id.in_(ids[start : start + _PART])
+                        connection.execute(sa.delete(table).where(table.c.pipeline_id == pipeline.id, these))
+        for reason, ids in bad:
             yield f"dropped {len(ids)} vectors of {pipeline.model} that {reason}: index again for new ones"
+        for reason, ids in spoilt:
+            yield f"dropped {len(ids)} videos' frames of {pipeline.model} that {reason}: index again"
+
+
+def _drop_bad_faces(store: Store) -> Iterator[str]:
+    """Faces without a vector that can be used; the pass that finds faces looks at their photos again."""
+    with store.reading() as connection:
+        bad = list(checks.bad_faces(connection))
+    for reason, ids in bad:
+        with store.writing(advance=True, vectors=False) as connection:
+            for start in range(0, len(ids), _PART):
+                these = faces.c.id.in_(ids[start : start + _PART])
+                owners = sa.select(faces.c.photo_id).where(these)
+                name = described.c["pass"]
+                again = (name == "faces") & described.c.photo_id.in_(owners)
+                connection.execute(sa.delete(described).where(again))
+                connection.execute(sa.delete(faces).where(these))
+        yield f"dropped {len(ids)} faces whose vectors {reason}: `sensorium describe` finds them again"
 
 
 def _mend_models(store: Store) -> Iterator[str]:

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from sensorium import settings
 from sensorium.errors import LibraryError
 from sensorium.photos.database import schema
-from sensorium.photos.database.locks import alone
+from sensorium.photos.database.locks import alone, closed
 from sensorium.photos.database.schema import FILE_NAME, failures, pipelines, vectors
 from sensorium.photos.database.store import Pipeline, Store
 from sensorium.photos.files.names import printable
@@ -128,7 +128,7 @@ def restore(source: Path, folder: Path, *, force: bool = False) -> Saved:
     with _told_as(f"cannot restore into {printable(folder)}"):
         folder.mkdir(parents=True, exist_ok=True)
         aside = _free_name(folder, "replaced")
-        with alone(folder), tempfile.TemporaryDirectory(prefix=".restore-", dir=folder) as beside:
+        with closed(folder), tempfile.TemporaryDirectory(prefix=".restore-", dir=folder) as beside:
             fresh = Path(beside)
             _copy(source, fresh / FILE_NAME)
             photos, rows = _finish(fresh, source)
@@ -210,7 +210,7 @@ def renew(store: Store, name: str) -> Model:
         pipeline = _named(store, name)
         (before,) = (model for model in models(store) if model.pipeline == pipeline.pipeline)
         with store.writing(advance=True) as connection:
-            for table in (vectors, failures, schema.calibrations):
+            for table in (vectors, schema.frames, failures, schema.calibrations):
                 connection.execute(sa.delete(table).where(table.c.pipeline_id == pipeline.id))
             this = sa.update(pipelines).where(pipelines.c.id == pipeline.id)
             connection.execute(this.values(golden=None, complete=False))
@@ -236,10 +236,10 @@ def _named(store: Store, name: str, *, but_active: bool = False) -> Pipeline:
 
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """The lock of a library that is there."""
+    """The locks of a library that is there."""
     if not folder.is_dir():
         raise LibraryError(f"no photo library in {printable(folder)}: name another with --library")
-    with alone(folder):
+    with closed(folder):
         yield
 
 

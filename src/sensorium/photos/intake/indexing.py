@@ -61,6 +61,7 @@ def index(
     model: str,
     workers: int,
     batch: int = BATCH,
+    settle: float = 0.0,
 ) -> Generator[Event, None, None]:
     """Bring the library up to date with folders; without any, with all that it looks after.
 
@@ -74,9 +75,10 @@ def index(
         model: What opens the model again: its name, or its folder.
         workers: Number of reading processes.
         batch: Photos in one batch and one transaction.
+        settle: Leave files that changed less than so many seconds ago, perhaps half copied, for a later run.
 
     Raises:
-        LibraryError: A folder does not exist, or another indexer is at work on this library.
+        LibraryError: A folder does not exist. LibraryBusyError: another indexer is at work on this library.
     """
     clock = Clock(default_workers())
     known = [root.path for root in store.roots()]
@@ -92,7 +94,7 @@ def index(
             # The model itself was replaced: nothing can put words into the old one's space any more.
             store.activate(pipeline.id)
             pipeline = pipeline._replace(active=True)
-        yield from _run(store, targets, encoder, pipeline, workers, batch, clock)
+        yield from _run(store, targets, encoder, pipeline, workers, batch, settle, clock)
 
 
 def check_folders(
@@ -142,13 +144,14 @@ def _run(
     pipeline: Pipeline,
     workers: int,
     batch: int,
+    settle: float,
     clock: Clock,
 ) -> Iterator[Event]:
     report = Report(model=pipeline.model)
     places = _places(store, targets, every=not pipeline.active)
     run = _Run(store, encoder, pipeline, {root.path: root.id for root, _ in places}, report, clock)
     for root, within in places:
-        scanned = run.scan(root, within)
+        scanned = run.scan(root, within, settle)
         if scanned is not None:
             yield scanned
     total = len(run.items)
@@ -222,14 +225,14 @@ class _Run:
         self.reusable: dict[tuple[str, str], dict[bytes, bytes]] = {}
         self.heirs: dict[int, int] = {}  # roots whose photos moved into others
 
-    def scan(self, root: Root, within: str) -> Scanned | None:
+    def scan(self, root: Root, within: str, settle: float) -> Scanned | None:
         """Walk one place, write down what went and came, and queue what is to be read."""
         reason = reason_offline(root.path)
         known = self.store.known(root.id, self.pipeline.id)
         if reason and (known or reason != EMPTY):
             self.report.offline.append(Failure(root.path, reason))
             return None
-        found = walk(root.path, within, library=str(self.store.folder))
+        found = walk(root.path, within, library=str(self.store.folder), settle=settle)
         changes = compare(found, known, within)
         belonging = {
             photo: found.companions.get(path, ())
@@ -244,6 +247,7 @@ class _Run:
         report.gone += len(changes.gone)
         report.returned += len(changes.returned)
         report.failed_before += changes.failed_before
+        report.unsettled += len(found.unsettled)
         for folder, why in found.unreadable.items():
             report.unreadable.append(Failure(join(root.path, folder) if folder else root.path, why))
         self.gone.update(changes.gone)
@@ -353,26 +357,38 @@ class _Run:
             first.setdefault(_content(reading), reading)
         if not first:
             return [], []
-        pixels = np.stack([_pixels(reading) for reading in first.values()])
-        rows = np.asarray(self.encoder.embed_pixels(pixels), np.float32)
-        if rows.shape != (len(first), self.pipeline.dim):
-            raise LibraryError(
-                f"{self.encoder.name} gave vectors of shape {rows.shape} for {len(first)} photos; "
-                f"this library has them with {self.pipeline.dim} numbers"
-            )
+        rows = self.embed(np.stack([_pixels(reading) for reading in first.values()]))
         if not self.trusted:  # not before the image tower has seen real photos
             golden.keep(self.store, self.pipeline, self.encoder)
             self.trusted = True
         vectors = dict(zip(first, rows, strict=True))
+        moments = {content: self.moments(reading) for content, reading in first.items()}
         encoded, unusable = [], []
         for reading in readings:
             row = vectors[_content(reading)]
-            if np.isfinite(row).all() and row.any():
-                encoded.append(Encoded(reading, row.astype(np.float16)))
+            if _is_usable(row):
+                encoded.append(Encoded(reading, row.astype(np.float16), moments[_content(reading)]))
             else:
                 reason = f"{self.encoder.name} gave no usable vector for it"
                 unusable.append(Reading(reading.task, reading.stamp, reason=reason))
         return encoded, unusable
+
+    def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Vectors [n, d] of prepared pictures [n, height, width, 3]. Raises LibraryError for other shapes."""
+        rows = np.asarray(self.encoder.embed_pixels(pixels), np.float32)
+        if rows.shape != (len(pixels), self.pipeline.dim):
+            raise LibraryError(
+                f"{self.encoder.name} gave vectors of shape {rows.shape} for {len(pixels)} photos; "
+                f"this library has them with {self.pipeline.dim} numbers"
+            )
+        return rows
+
+    def moments(self, reading: Reading) -> tuple[tuple[float, NDArray[np.float16]], ...]:
+        """Seconds and vectors of a video's frames; nothing of a photo."""
+        if reading.frames is None:
+            return ()
+        rows = zip(reading.moments, self.embed(reading.frames), strict=True)
+        return tuple((at, row.astype(np.float16)) for at, row in rows if _is_usable(row))
 
     def count_moved(self, moved: Sequence[Moved]) -> None:
         """Photos that kept their identity were neither new nor gone."""
@@ -402,6 +418,10 @@ class _Run:
 def _content(reading: Reading) -> bytes:
     assert reading.sha256 is not None
     return reading.sha256
+
+
+def _is_usable(row: NDArray[np.float32]) -> bool:
+    return bool(np.isfinite(row).all() and row.any())
 
 
 def _pixels(reading: Reading) -> NDArray[np.uint8]:

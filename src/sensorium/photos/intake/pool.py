@@ -14,30 +14,51 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
-from typing import BinaryIO, Self, cast
+from typing import BinaryIO, Generic, Self, TypeVar, cast
 
 from sensorium.media.image import ImageSpec
 from sensorium.photos.intake.worker import Reading, Task, receive, send
 
 ATTEMPTS = 2
-_PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from sensorium.photos.intake.worker import main; main()"
+_PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from {} import main; main()"
+
+Asked = TypeVar("Asked")
+Answered = TypeVar("Answered")
 
 
-class Pool:
-    """``count`` reading processes. ``submit`` any number of tasks, ``take`` as many readings, in any order.
+class Workers(Generic[Asked, Answered]):
+    """``count`` processes of one program: ``submit`` tasks, ``take`` as many answers, in any order.
 
     A process that dies (a crash in a decoder, no memory left) or takes longer than ``seconds`` over one
-    file is replaced; after the second time the file itself is given up with the reason.
+    task is replaced; after the second time the task itself is given up with the reason.
+
+    Args:
+        program: Module whose ``main`` serves frames: first ``setup``, then tasks, each one answered.
+        setup: What a process is told first.
+        count: Number of processes.
+        given_up: The answer to a task that cannot be done, with the reason.
+        waiting: Answers that may wait to be taken.
+        seconds: The longest that a task may take.
     """
 
-    def __init__(self, spec: ImageSpec, count: int, *, waiting: int = 64, seconds: float = 300) -> None:
-        self._spec = spec
+    def __init__(
+        self,
+        program: str,
+        setup: object,
+        count: int,
+        given_up: Callable[[Asked, str], Answered],
+        *,
+        waiting: int = 64,
+        seconds: float = 300,
+    ) -> None:
+        self._given_up = given_up
         self._seconds = seconds
-        self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
-        self._readings: queue.Queue[Reading | BaseException] = queue.Queue(maxsize=waiting)
+        self._tasks: queue.SimpleQueue[Asked | None] = queue.SimpleQueue()
+        self._readings: queue.Queue[Answered | BaseException] = queue.Queue(maxsize=waiting)
         self._closing = threading.Event()
-        self._readers = [_Reader(spec) for _ in range(count)]
+        self._readers = [Reader(program, setup) for _ in range(count)]
         self._threads = [
             threading.Thread(target=self._drive, args=(reader,), name=f"reader-{index}", daemon=True)
             for index, reader in enumerate(self._readers)
@@ -53,12 +74,12 @@ class Pool:
     ) -> None:
         self.close()
 
-    def submit(self, task: Task) -> None:
+    def submit(self, task: Asked) -> None:
         """Put a task in the queue."""
         self._tasks.put(task)
 
-    def take(self) -> Reading:
-        """Wait for the next reading that is done."""
+    def take(self) -> Answered:
+        """Wait for the next answer."""
         while True:
             self._end_the_slow()
             try:
@@ -94,7 +115,7 @@ class Pool:
             if since is not None and now - since > self._seconds:
                 reader.end(f"reading it took more than {self._seconds:.0f} seconds")
 
-    def _drive(self, reader: _Reader) -> None:
+    def _drive(self, reader: Reader) -> None:
         """A thread's life: one task after another through one process."""
         try:
             while (task := self._tasks.get()) is not None and not self._closing.is_set():
@@ -107,37 +128,50 @@ class Pool:
             reader.end()
             reader.bury()
 
-    def _attempt(self, reader: _Reader, task: Task) -> Reading | None:
+    def _attempt(self, reader: Reader, task: Asked) -> Answered | None:
         reason = ""
         for _ in range(ATTEMPTS):
             try:
-                return reader.read(task)
+                return cast(Answered, reader.read(task))
             except (EOFError, BrokenPipeError):
                 if self._closing.is_set():
                     return None
                 reason = reader.obituary()
-        return Reading(task, task.stamp, reason=reason)
+        return self._given_up(task, reason)
 
 
-class _Reader:
+class Pool(Workers[Task, Reading]):
+    """``count`` processes that read photos for the indexer: see ``worker``."""
+
+    def __init__(self, spec: ImageSpec, count: int, *, waiting: int = 64, seconds: float = 300) -> None:
+        program = "sensorium.photos.intake.worker"
+        super().__init__(program, spec, count, _unread, waiting=waiting, seconds=seconds)
+
+
+def _unread(task: Task, reason: str) -> Reading:
+    return Reading(task, task.stamp, reason=reason)
+
+
+class Reader:
     """One process, started when first needed and again after its death."""
 
-    def __init__(self, spec: ImageSpec) -> None:
+    def __init__(self, program: str, setup: object) -> None:
         self.busy_since: float | None = None
-        self._spec = spec
+        self._program = program
+        self._setup = setup
         self._process: subprocess.Popen[bytes] | None = None
         self._errors: BinaryIO | None = None
         self._reason: str | None = None
         self._ended = False
         self._lock = threading.Lock()
 
-    def read(self, task: Task) -> Reading:
-        """The reading of a task. Raises EOFError or BrokenPipeError when the process dies over it."""
+    def read(self, task: object) -> object:
+        """The answer to a task. Raises EOFError or BrokenPipeError when the process dies over it."""
         process = self._process or self._start()
         self.busy_since = time.monotonic()
         try:
             send(cast(BinaryIO, process.stdin), task)
-            return cast(Reading, receive(cast(BinaryIO, process.stdout)))
+            return receive(cast(BinaryIO, process.stdout))
         finally:
             self.busy_since = None
 
@@ -188,12 +222,12 @@ class _Reader:
             self._errors = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 - closed by `bury`
             # A session of its own: Ctrl-C in the terminal reaches the indexer only, which then decides.
             self._process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-c", _PROGRAM, *sys.path],
+                [sys.executable, "-c", _PROGRAM.format(self._program), *sys.path],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
                 start_new_session=True,
             )
             process = self._process
-        send(cast(BinaryIO, process.stdin), self._spec)
+        send(cast(BinaryIO, process.stdin), self._setup)
         return process

@@ -32,6 +32,7 @@ class Report:
     gone: int = 0
     returned: int = 0
     failed_before: int = 0  # known to be bad and not tried again
+    unsettled: int = 0  # left for a later run: they changed a moment ago
     encoded: int = 0
     reused: int = 0  # taken without encoding: the library had a vector for the same content
     described: int = 0  # unchanged, described anew

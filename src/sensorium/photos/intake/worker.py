@@ -17,7 +17,7 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +25,12 @@ from numpy.typing import NDArray
 from sensorium.errors import BadImageError
 from sensorium.media.formats import open_file
 from sensorium.media.image import ImageSpec, decode, fit_image, open_image
+from sensorium.media.video import MOST_LOOKS, is_video, read_video
 from sensorium.photos.describe.facts import Facts
 from sensorium.photos.describe.picture import describe, stored_orientation
 from sensorium.photos.describe.sidecars import MOST_BYTES, with_sidecar
+from sensorium.photos.describe.video import describe_film
+from sensorium.photos.duplicates.hashing import hash_of
 from sensorium.photos.files.companions import Companion, sidecars
 from sensorium.photos.files.names import join
 from sensorium.photos.files.stamps import Stamp, inode_of
@@ -57,7 +60,8 @@ class Reading:
 
     ``stamp`` is of the bytes that were read. ``passing`` marks a fault of disk or rights rather than
     of the file: worth trying again although the file is the same. ``seconds`` went by, and the
-    processor worked for ``processor`` of them.
+    processor worked for ``processor`` of them. ``perceptual_hash`` is that of `duplicates.hashing`. A
+    video has ``frames`` (uint8 [n, height, width, 3]) of ``moments`` (seconds); its pixels are those of one.
     """
 
     task: Task
@@ -70,6 +74,9 @@ class Reading:
     inode: int | None = None
     seconds: float = 0.0
     processor: float = 0.0
+    perceptual_hash: bytes | None = None
+    frames: NDArray[np.uint8] | None = None
+    moments: tuple[float, ...] = ()
 
 
 def read(task: Task, spec: ImageSpec) -> Reading:
@@ -82,7 +89,7 @@ def read(task: Task, spec: ImageSpec) -> Reading:
             as_before = task.content if stamp == task.stamp else None
             digest = as_before or _digest(file)
             wanted = as_before is None and digest not in task.known
-            facts, pixels = _look(file, task, spec if wanted else None)
+            seen = _look(file, task, spec if wanted else None)
             if _stamp(file) != stamp:
                 return Reading(task, stamp, reason="it was being written while it was read", passing=True)
     except BadImageError as error:
@@ -93,24 +100,61 @@ def read(task: Task, spec: ImageSpec) -> Reading:
         return Reading(
             task, stamp, reason=f"cannot be read: {(error.strerror or str(error)).lower()}", passing=True
         )
-    return Reading(task, stamp, digest, facts, pixels, inode=inode_of(status))
+    return Reading(
+        task,
+        stamp,
+        digest,
+        seen.facts,
+        seen.pixels,
+        inode=inode_of(status),
+        perceptual_hash=seen.perceptual_hash,
+        frames=seen.frames,
+        moments=seen.moments,
+    )
 
 
-def _look(file: BinaryIO, task: Task, spec: ImageSpec | None) -> tuple[Facts, NDArray[np.uint8] | None]:
-    pixels = None
-    with open_image(file) as image:
-        size, name = image.size, PurePosixPath(task.path).name
-        # PNG keeps its EXIF behind the pixels: asking now would decode it before its size is checked.
-        turned = None if image.format == "PNG" else stored_orientation(image)
-        if spec is not None:
-            pixels = fit_image(decode(image, smallest=spec.decode_side), spec)
-        turned = stored_orientation(image) if turned is None else turned
-        facts = describe(image, size=size, orientation=turned, name=name)
+class _Seen(NamedTuple):
+    """What a look at a file gave, in the terms of `Reading`."""
+
+    facts: Facts
+    pixels: NDArray[np.uint8] | None = None
+    perceptual_hash: bytes | None = None
+    frames: NDArray[np.uint8] | None = None
+    moments: tuple[float, ...] = ()
+
+
+def _look(file: BinaryIO, task: Task, spec: ImageSpec | None) -> _Seen:
+    name = PurePosixPath(task.path).name
+    seen = _film(file, spec, name) if is_video(file) else _picture(file, spec, name)
+    facts = seen.facts
     for sidecar in sidecars(task.companions):
         content = _sidecar(join(task.root, sidecar.path))
         if content is not None:
             facts = with_sidecar(facts, content, PurePosixPath(sidecar.path).name)
-    return facts, pixels
+    return seen._replace(facts=facts)
+
+
+def _picture(file: BinaryIO, spec: ImageSpec | None, name: str) -> _Seen:
+    pixels = mark = None
+    with open_image(file) as image:
+        size = image.size
+        # PNG keeps its EXIF behind the pixels: asking now would decode it before its size is checked.
+        turned = None if image.format == "PNG" else stored_orientation(image)
+        if spec is not None:
+            decoded = decode(image, smallest=spec.decode_side)
+            pixels, mark = fit_image(decoded, spec), hash_of(decoded)
+        turned = stored_orientation(image) if turned is None else turned
+        return _Seen(describe(image, size=size, orientation=turned, name=name), pixels, mark)
+
+
+def _film(file: BinaryIO, spec: ImageSpec | None, name: str) -> _Seen:
+    if spec is None:
+        return _Seen(describe_film(read_video(file, side=1, looks=1), name))
+    film = read_video(file, side=spec.decode_side, looks=MOST_LOOKS)
+    frames = np.stack([fit_image(frame.image, spec) for frame in film.frames])
+    poster = film.frames[film.poster].image
+    moments = tuple(frame.at for frame in film.frames)
+    return _Seen(describe_film(film, name), frames[film.poster], hash_of(poster), frames, moments)
 
 
 def _sidecar(path: str) -> bytes | None:

@@ -176,6 +176,7 @@ def _described(country: int, part: slice, cosines: Floats) -> Located:
     )
 
 
+@functools.lru_cache(maxsize=16_384)
 def place(key: str | int) -> Place | None:
     """The place of a key as `Located` and `Place` have them ("JP", "JP.22", 1857910); None when unknown."""
     row = table().row(str(key))

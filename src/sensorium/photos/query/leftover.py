@@ -123,7 +123,7 @@ def text_of(sentence: str, tokens: list[Token], covered: Sequence[bool]) -> str:
         or (tokens[left[-1]].key in _AFTER_LEFT and tokens[left[-1]].kind == "han")
     ):
         left.pop()
-    while left and tokens[left[-1]].key in _DANGLING:
+    while left and tokens[left[-1]].key in _DANGLING and not _sticks(tokens, left):
         left.pop()
     if all(tokens[index].key in _FRAME_WORDS for index in left):
         return ""
@@ -136,6 +136,14 @@ def text_of(sentence: str, tokens: list[Token], covered: Sequence[bool]) -> str:
             pieces.append(" " if apart else "")
         pieces.append(token.text[1:-1] if token.kind == "quote" else token.text)
     return " ".join("".join(pieces).split())
+
+
+def _sticks(tokens: list[Token], left: Sequence[int]) -> bool:
+    """Whether the last word is a capital right behind a Chinese character: the A of 京A is no article."""
+    if len(left) < 2 or left[-2] != left[-1] - 1:
+        return False
+    before, last = tokens[left[-2]], tokens[left[-1]]
+    return before.kind == "han" and before.end == last.start and last.text.isupper()
 
 
 def _cover(covered: list[bool], start: int, end: int) -> None:

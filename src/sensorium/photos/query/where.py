@@ -50,6 +50,9 @@ _NOT_INSIDE = word_set("where: not inside")
 _BEFORE_OTHERS = word_set("where: before others")
 """Before a name they make it a mountain, a lake or a saint."""
 
+_ISSUED = word_set("where: issued")
+"""Behind these words "from" names who made them, unless the place is a country or a large city."""
+
 _SHOWN = word_set("where: shown")
 """Words whose town is known well enough to say that it was not meant."""
 
@@ -113,7 +116,7 @@ def _is_meant(
     if tokens[start].kind == "han":
         return _is_meant_in_chinese(tokens, start, end, span)
     around = _around(tokens, start, end, begins_time)
-    if around.before in _BEFORE_OTHERS:
+    if around.before in _BEFORE_OTHERS or _is_issuer(tokens, start, span):
         return False
     short = len(span.words) <= 2 and not span.words.isupper()
     if around.before in _ARTICLES and not tokens[start].capital:
@@ -129,6 +132,14 @@ def _is_meant(
     hinted = hinted or (tokens[start].capital and (around.ends or not around.first))
     known = best.kind == "country" or (best.population >= _KNOWN and len(span.words) > _SHORT)
     return hinted or known
+
+
+def _is_issuer(tokens: list[Token], start: int, span: PlaceSpan) -> bool:
+    """Whether a name is that of a shop or the like: "the receipt from Lawson"."""
+    if start < 2 or tokens[start - 1].key != "from" or tokens[start - 2].key not in _ISSUED:
+        return False
+    best = span.places[0]
+    return best.kind == "city" and best.population < _FAMOUS
 
 
 def _is_meant_in_spite(tokens: list[Token], start: int, end: int, span: PlaceSpan, around: _Around) -> bool:

@@ -7,9 +7,10 @@ texts (``background_prompts.txt``) are embedded once a model and compared with t
 1. The mean background vector is taken off the query, which takes off each photo's mean score over the
    background. What is left, ``r = photo . (query - centre)``, orders the photos.
 2. The query's own middle over the photos is taken off, as far as there are enough photos to tell it.
-3. What remains is compared with texts that no photo can show: the best that such a text reaches among as many
-   photos (measured for 1, 2, 4, ... photos) is 0, one spread of the background's scores is 1. That is the
-   *evidence* for a photo.
+3. What remains is compared with what texts reach by chance: the best among as many photos (measured for 1, 2,
+   4, ... photos), half way between texts that no photo can show and texts that name things to see. That is 0,
+   one spread of the background's scores is 1: the *evidence* for a photo. Meaningless texts alone would not
+   do: the more photos there are, the further a sensible text gets beyond them, also when no photo shows it.
 4. A query that lies among the meaningless background texts rather than among things to see loses evidence.
 
 Nothing here knows a model: all quantities are measured, evidence has no unit. The constants below were set
@@ -37,25 +38,25 @@ from sensorium.photos.database.store import Pipeline, Store
 
 Floats = NDArray[np.float32]
 
-FOUND = 2.5
+FOUND = 2.1
 """Evidence of the best photo from which a search has found something."""
 
-WEAK = -0.6
+WEAK = -1.5
 """Evidence of the best photo below which nothing was found."""
 
 BELOW_BEST = 3.0
 """A photo is left out when its evidence is that far below the best one's ..."""
 
-LEAST = -1.2
+LEAST = -1.9
 """... or below this."""
 
-_LIKELY = 3.5
+_LIKELY = 2.7
 """Evidence at which every second photo shows what was asked for; the slope there is one."""
 
 _SENSIBLE = 0.35
 """Sense (0: like meaningless texts, 1: like things to see) below which a query loses evidence ..."""
 
-_SENSELESS = 6.0
+_SENSELESS = 10.0
 """... by this much for each unit."""
 
 _NEIGHBOURS = 4  # background texts of each kind that tell whether a query makes sense
@@ -63,7 +64,9 @@ _SHRINK = 8  # photos from which a query's middle over the photos counts for hal
 _SAMPLE = 1024  # photos that tell a query's middle
 _MEASURED = 20_000  # photos that are measured; what more of them do is extrapolated
 _VECTORS = ("prompts", "sample")
+_RULES = b"2 "  # changes with what is measured: an older library is measured again
 _IN = 500  # ids in one IN (...)
+_TEXTS = 64  # background texts that are compared with all measured photos at a time
 _DRAWS = 4  # random orders of the photos that the chance curve is measured over
 _GROWTH = 1.25  # a library that grew or shrank by this is measured again
 
@@ -98,7 +101,7 @@ def background() -> Background:
             pair = line.split("|")
             texts += pair
             shown += [section == "shown"] * len(pair)
-    digest = hashlib.sha256(content.encode("utf-8")).hexdigest()[:16]
+    digest = hashlib.sha256(_RULES + content.encode("utf-8")).hexdigest()[:16]
     return Background(tuple(texts), np.array(shown), digest)
 
 
@@ -134,7 +137,7 @@ class Calibration:
         prompts: Their vectors [m, d]; those and ``sample`` are kept as float16.
         photos: Photos in the library when it was measured.
         spread: Standard deviation of centred scores of photos and things to see.
-        sizes, chance: The best score [k] that a meaningless text reaches among as many photos [k].
+        sizes, chance: The best score [k] that a text reaches by chance among as many photos [k].
         sample: Vectors of some photos [s, d].
         senseless, sensible: What ``_sense`` gives for meaningless background texts, and for the others.
     """
@@ -196,7 +199,7 @@ class Calibration:
         ]
 
     def _chance_among(self, photos: int) -> float:
-        """The best score of a meaningless text among so many photos; beyond those measured it grows on."""
+        """The best score of a text by chance among so many photos; beyond those measured it grows on."""
         at = np.log2(self.sizes)
         wanted = float(np.log2(max(photos, 1)))
         if wanted <= at[-1] or len(at) < 2:
@@ -269,9 +272,7 @@ def measure(
     centred = texts - _centre(texts)
     spread = float((sample @ centred[shown].T).std())
     senseless, sensible = _measure_sense(texts, shown)
-    meaningless = photos @ centred[~shown].T
-    meaningless -= np.float32(_trust(count)) * np.median(meaningless, axis=0)
-    sizes, chance = _chance(meaningless, random)
+    sizes, chance = _chance(photos, centred, shown, _trust(count), random)
     return Calibration(
         digest=background().digest,
         prompts=texts,
@@ -295,15 +296,22 @@ def _trust(photos: int) -> float:
     return photos / (photos + _SHRINK)
 
 
-def _chance(scores: Floats, random: np.random.Generator) -> tuple[NDArray[np.int64], Floats]:
-    """The best of 1, 2, 4, ... n photos for a typical one of some texts; scores [n, texts]."""
-    count = len(scores)
+def _chance(
+    photos: Floats, texts: Floats, shown: NDArray[np.bool_], trust: float, random: np.random.Generator
+) -> tuple[NDArray[np.int64], Floats]:
+    """The best of 1, 2, 4, ... n photos [n, d] for a typical text [m, d]: the mean of both kinds' medians."""
+    count = len(photos)
     sizes = np.unique(np.append(2 ** np.arange(int(np.log2(count)) + 1), count))
-    best = np.zeros((len(sizes), scores.shape[1], _DRAWS), np.float32)
-    for draw in range(_DRAWS):
-        running = np.maximum.accumulate(scores[random.permutation(count)], axis=0)
-        best[:, :, draw] = running[sizes - 1]
-    return sizes.astype(np.int64), np.median(best.mean(axis=2), axis=1).astype(np.float32)
+    orders = [random.permutation(count) for _ in range(_DRAWS)]
+    best = np.zeros((len(sizes), len(texts)), np.float32)
+    for start in range(0, len(texts), _TEXTS):
+        scores = photos @ texts[start : start + _TEXTS].T
+        scores -= np.float32(trust) * np.median(scores, axis=0)
+        for order in orders:
+            parts = np.maximum.reduceat(scores[order], np.append(0, sizes[:-1]), axis=0)
+            best[:, start : start + _TEXTS] += np.maximum.accumulate(parts, axis=0) / _DRAWS
+    medians = [np.median(best[:, kind], axis=1) for kind in (shown, ~shown)]
+    return sizes.astype(np.int64), np.mean(medians, axis=0).astype(np.float32)
 
 
 def _sense(queries: Floats, prompts: Floats, shown: NDArray[np.bool_], own: bool = False) -> Floats:

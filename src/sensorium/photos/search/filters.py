@@ -24,7 +24,12 @@ Condition = sa.ColumnElement[bool]
 _NAMESAKES = 20  # places of one name that are meant, the likeliest ones
 _DAY = 86_400_000_000  # microseconds
 _PHOTOGRAPHS = ("photo", "raw", "panorama")  # what people call a photo, unlike a screenshot or an animation
-_WALL_CLOCK = photos.c.taken_at + sa.func.coalesce(photos.c.taken_offset, 0) * 60_000_000
+
+WALL_CLOCK = photos.c.taken_at + sa.func.coalesce(photos.c.taken_offset, 0) * 60_000_000
+"""When a photo was taken by the clock on the spot, in microseconds since 1970."""
+
+SHOWN = sa.and_(photos.c.missing_since.is_(None), sa.not_(photos.c.hidden))
+"""What a photo must be to appear in any list or answer: neither gone nor hidden."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,32 +37,35 @@ class Filtered:
     """What the slots of a query leave.
 
     ``ids`` is sorted; None when no slot is filled, which leaves everything. ``note`` says in one line why
-    nothing is left, when there is something to say about it.
+    nothing is left, when there is something to say about it, ``note_zh`` the same in Chinese.
     """
 
     ids: NDArray[np.int64] | None
     note: str | None = None
+    note_zh: str | None = None
 
 
 def apply(store: Store, query: Query) -> Filtered:
-    """The photos, not gone, that fit every slot of a query but what it looks like. Raises LibraryError."""
+    """The photos, neither gone nor hidden, that fit all of a query but its look. Raises LibraryError."""
     conditions, unknown = _conditions(query)
     if unknown:
         names = ", ".join(f"“{name}”" for name in unknown)
-        return Filtered(np.empty(0, np.int64), f"no place is called {names}")
+        nobody = np.empty(0, np.int64)
+        return Filtered(nobody, f"no place is called {names}", f"没有叫作{names}的地方")
     if not conditions:
         return Filtered(None)
     with store.reading() as connection:
-        statement = sa.select(photos.c.id).where(photos.c.missing_since.is_(None), *conditions)
+        statement = sa.select(photos.c.id).where(SHOWN, *conditions)
         ids = np.fromiter(connection.scalars(statement.order_by(photos.c.id)), np.int64)
-        note = None if len(ids) else _why_nothing(connection, query)
-    return Filtered(ids, note)
+        note, note_zh = (None, None) if len(ids) else _why_nothing(connection, query)
+    return Filtered(ids, note, note_zh)
 
 
 def names_of_people(store: Store) -> list[str]:
     """Everybody that the library knows by name, in alphabetical order."""
     with store.reading() as connection:
-        return list(connection.scalars(sa.select(people.c.name).order_by(people.c.name)))
+        named = sa.select(people.c.name).where(people.c.name.is_not(None))
+        return list(connection.scalars(named.order_by(people.c.name)))
 
 
 def cameras(store: Store) -> list[str]:
@@ -84,7 +92,7 @@ def camera_name(make: str | None, model: str | None) -> str:
 def moments(store: Store, ids: NDArray[np.int64]) -> dict[int, int]:
     """When photos were taken, by the clock on the spot, in microseconds; those without a date left out."""
     wanted = set(ids.tolist())
-    statement = sa.select(photos.c.id, _WALL_CLOCK).where(photos.c.taken_at.is_not(None))
+    statement = sa.select(photos.c.id, WALL_CLOCK).where(photos.c.taken_at.is_not(None))
     if len(wanted) <= 500:
         statement = statement.where(photos.c.id.in_(wanted))
     with store.reading() as connection:
@@ -140,14 +148,14 @@ def _taken(times: Times) -> Condition:
     if times.after is not None:
         start = _microseconds(times.after)
         # The plain column lets SQLite use its index; clocks differ from UTC by less than a day.
-        conditions += [photos.c.taken_at >= start - _DAY, start <= _WALL_CLOCK]
+        conditions += [photos.c.taken_at >= start - _DAY, start <= WALL_CLOCK]
     if times.before is not None:
         end = _microseconds(times.before)
-        conditions += [photos.c.taken_at < end + _DAY, end > _WALL_CLOCK]
+        conditions += [photos.c.taken_at < end + _DAY, end > WALL_CLOCK]
     if times.months:
         # Whole seconds, rounded down, also before 1970: strftime rounds fractions up into the next month.
-        within = ((_WALL_CLOCK % 1_000_000) + 1_000_000) % 1_000_000
-        seconds = (_WALL_CLOCK - within) // 1_000_000
+        within = ((WALL_CLOCK % 1_000_000) + 1_000_000) % 1_000_000
+        seconds = (WALL_CLOCK - within) // 1_000_000
         month = sa.cast(sa.func.strftime("%m", seconds, "unixepoch"), sa.Integer)
         conditions.append(month.in_(times.months))
     return sa.and_(*conditions)
@@ -197,20 +205,22 @@ def _of_kind(media: str) -> Condition:
     return photos.c.kind == media
 
 
-def _why_nothing(connection: Connection, query: Query) -> str | None:
-    """What is worth saying when no photo is left."""
-    there = sa.select(sa.func.count()).select_from(photos).where(photos.c.missing_since.is_(None))
-    if query.media == "video":
-        return "films are not in the library yet, only photos"
+def _why_nothing(connection: Connection, query: Query) -> tuple[str | None, str | None]:
+    """What is worth saying when no photo is left, in English and Chinese."""
+    there = sa.select(sa.func.count()).select_from(photos).where(SHOWN)
     if Times(query.after, query.before, query.months):
         undated = connection.execute(there.where(photos.c.taken_at.is_(None))).scalar_one()
         if undated:
-            return f"{_count(undated)} no date and {'match' if undated > 1 else 'matches'} no time"
+            match = "match" if undated > 1 else "matches"
+            return (
+                f"{_count(undated)} no date and {match} no time",
+                f"{undated} 张照片没有日期，不符合任何时间",
+            )
     if query.places:
         unplaced = connection.execute(there.where(photos.c.country.is_(None))).scalar_one()
         if unplaced:
-            return f"{_count(unplaced)} no place"
-    return None
+            return f"{_count(unplaced)} no place", f"{unplaced} 张照片没有地点"
+    return None, None
 
 
 def _count(photos_without: int) -> str:

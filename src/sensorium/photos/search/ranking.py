@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -33,8 +33,10 @@ from sensorium.photos.search.calibration import (
     evidence_of,
     probability,
 )
+from sensorium.photos.search.reasons import Said
 from sensorium.photos.vectors.index import VectorIndex
 from sensorium.photos.vectors.matrix import Matrix, open_matrix
+from sensorium.photos.vectors.moments import Moments
 from sensorium.photos.vectors.sieve import Ids
 
 if TYPE_CHECKING:
@@ -52,7 +54,9 @@ class Hit:
 
     ``score`` is the likelihood, 0 to 1, that the photo shows what was asked for; 1 where only facts were
     asked for; for ``similar`` the cosine with the picture. ``taken_at`` is the time on the spot, with its
-    zone when the photo tells it. ``place`` is where it was taken. ``why`` says why it is here.
+    zone when the photo tells it. ``place`` is where it was taken. ``why`` says why it is here, ``why_zh`` the
+    same in Chinese. ``id`` is the photo's. ``moment`` is the second of a video that shows it. ``row`` is what
+    the library says of the photo, for whoever shows more of it.
     """
 
     path: Path
@@ -60,6 +64,10 @@ class Hit:
     taken_at: datetime | None
     place: str | None
     why: str
+    id: int = 0
+    moment: float | None = None
+    why_zh: str = ""
+    row: Any = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +82,7 @@ class Results(Sequence[Hit]):
         closest: When nothing was found, what comes nearest, though it does not fit.
         cursor: What the next page starts from; None on the last one.
         note: Why nothing was found, in one line, when there is something to say about it.
+        note_zh: The same in Chinese.
     """
 
     hits: tuple[Hit, ...]
@@ -83,6 +92,7 @@ class Results(Sequence[Hit]):
     closest: tuple[Hit, ...] = ()
     cursor: str | None = None
     note: str | None = None
+    note_zh: str | None = None
 
     def __len__(self) -> int:
         return len(self.hits)
@@ -125,6 +135,7 @@ class Searcher:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._matrix: tuple[int, Matrix] | None = None
+        self._moments: Moments | None = None
         self._asked = 0
         self._graph: HnswCache | None = None
 
@@ -133,8 +144,9 @@ class Searcher:
     ) -> list[tuple[int, float]]:
         """Ids and scores of the ``k`` photos nearest to a query [d], best first, never ``without``."""
         index = self.read(pipeline)
-        find = self._shortcut(index) or index
-        ids, scores = find.search(np.ascontiguousarray(query, np.float32), k + (without is not None))
+        query, wanted = np.ascontiguousarray(query, np.float32), k + (without is not None)
+        found = (self._shortcut(index) or index).search(query, wanted)
+        ids, scores = self.watch(index).with_videos(*found, query, wanted)
         pairs = zip(ids.tolist(), scores.tolist(), strict=True)
         return [(photo, score) for photo, score in pairs if photo != without][:k]
 
@@ -146,6 +158,13 @@ class Searcher:
         else:
             self._matrix[1].refresh()
         return self._matrix[1]
+
+    def watch(self, index: Matrix) -> Moments:
+        """What ``read`` gave, with the frames of videos. Raises LibraryError."""
+        if self._moments is None or self._moments.matrix is not index:
+            self._moments = Moments(self._store, index)
+        self._moments.refresh()
+        return self._moments
 
     def _shortcut(self, index: Matrix) -> HnswCache | None:
         """The graph of a very large library, where there is one, from a process's second question on.
@@ -246,7 +265,8 @@ def _candidates(
 ) -> Ids:
     """All photos that could pass. The evidence of a sum is at most that of its best wanted term."""
     if everything or max(weights) < 0:
-        return index.search(questions[0].vector, max(len(index), 1), among)[0]
+        there = index.ids()
+        return there if among is None else np.intersect1d(there, among, assume_unique=True)
     found = [
         index.above(question.vector, question.score(LEAST), among, closest)[0]
         for question, weight in zip(questions, weights, strict=True)
@@ -287,22 +307,41 @@ def _with_words(
     return ids, joined, kept
 
 
-def hits(store: Store, found: list[tuple[int, float]], why: Callable[[Any], str]) -> list[Hit]:
-    """Hits for ids and scores, in their order. ``why`` explains a photo from its row."""
+def hits(
+    store: Store,
+    found: list[tuple[int, float]],
+    why: Callable[[Any], Said],
+    moments: Mapping[int, float] | None = None,
+) -> list[Hit]:
+    """Hits for ids and scores, in their order. ``why`` explains a photo from its row.
+
+    ``moments`` are the seconds of videos that show what was asked for, by id.
+    """
     rows = store.photos([photo for photo, _ in found])
     placed = cache(place)
     offline = {root: reason_offline(root) is not None for root in {row.root for row in rows.values()}}
-    return [
-        Hit(
-            path=Path(join(row.root, row.path)),
-            score=score,
-            taken_at=local_time(row.taken_at, row.taken_offset),
-            place=placed(row.country, row.region, row.city, row.latitude, row.longitude),
-            why=why(row) + (", offline now" if offline[row.root] else ""),
+    made = []
+    for photo, score in found:
+        row = rows.get(photo)
+        if row is None:
+            continue
+        said = why(row)
+        if offline[row.root]:
+            said = Said(f"{said.en}, offline now", f"{said.zh}，现在离线")
+        made.append(
+            Hit(
+                path=Path(join(row.root, row.path)),
+                score=score,
+                taken_at=local_time(row.taken_at, row.taken_offset),
+                place=placed(row.country, row.region, row.city, row.latitude, row.longitude),
+                why=said.en,
+                id=photo,
+                moment=None if moments is None else moments.get(photo),
+                why_zh=said.zh,
+                row=row,
+            )
         )
-        for photo, score in found
-        if (row := rows.get(photo)) is not None
-    ]
+    return made
 
 
 def place(

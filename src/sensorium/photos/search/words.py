@@ -15,9 +15,6 @@ from collections.abc import Iterator
 
 from sensorium.photos.places.table import table
 
-RANK = "bm25(photo_words, 4.0, 1.0, 3.0, 2.0, 4.0)"
-"""SQL for the order of matches, best (lowest) first: columns name, folders, words, places, people."""
-
 LONGEST_CODE = 24
 """Characters of a code or number that are also kept from each of them on."""
 
@@ -31,7 +28,7 @@ _CJK = "\u3005\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _RUN = re.compile(rf"(?P<cjk>[{_CJK}]+)|[^\W_{_CJK}]+")
 _MIDDLE_DOT = re.compile(r"(?<=\w)[·•・‧](?=\w)")
 _DIGITS = re.compile(r"\d+|\D+")
-_GRAMMAR = frozenset(
+GRAMMAR = frozenset(
     re.findall(
         r"\w+",
         "a an and are at by for from in is it my of on or our the their this that to was were with "
@@ -51,7 +48,7 @@ def indexed(text: str) -> str:
     """
     found: dict[str, None] = {}
     phrases = []
-    for run, is_cjk in _runs(text):
+    for run, is_cjk in runs(text):
         if is_cjk:
             phrases += [*_pairs(run), *run]
             continue
@@ -65,20 +62,34 @@ def indexed(text: str) -> str:
     return " ".join([*phrases, *found])
 
 
-def match(text: str, *, every: bool = True) -> str | None:
+def indexed_lines(text: str) -> str:
+    """Prepares text that was seen in a picture, line by line, for a column of the full-text index.
+
+    Readers of text part what belongs together: a short line with digits, such as a number plate, is also kept
+    without its spaces and signs.
+    """
+    lines = text.split("\n")
+    joined = [
+        "".join(run for run, _ in runs(line))
+        for line in lines
+        if len(line) <= LONGEST_CODE and any(character.isdigit() for character in line)
+    ]
+    return indexed("\n".join([*lines, *(line for line in joined if line not in lines)]))
+
+
+def match(text: str) -> str | None:
     """Builds the FTS5 expression that finds what a person typed; None when there is no word in it.
 
     Args:
-        text: as typed.
-        every: all words must be there; else any, and `RANK` puts photos with more and rarer ones first.
+        text: as typed; all its words must be there.
     """
-    terms = [(run, is_cjk) for run, is_cjk in _runs(text) if run]
-    telling = [term for term in terms if term[0].casefold() not in _GRAMMAR]
+    terms = [(run, is_cjk) for run, is_cjk in runs(text) if run]
+    telling = [term for term in terms if term[0].casefold() not in GRAMMAR]
     built = dict.fromkeys(_cjk_term(run) if is_cjk else _term(run) for run, is_cjk in telling or terms)
-    return (" AND " if every else " OR ").join(list(built)[:MOST_TERMS]) or None
+    return " AND ".join(list(built)[:MOST_TERMS]) or None
 
 
-def _runs(text: str) -> Iterator[tuple[str, bool]]:
+def runs(text: str) -> Iterator[tuple[str, bool]]:
     """Cuts text into runs of Chinese characters (True) and of other letters and digits, signs left out."""
     sound = text.encode("utf-8", "ignore").decode()
     plain = unicodedata.normalize("NFKC", sound).translate(table().simplified)

@@ -12,11 +12,11 @@ sieve is off decides only how many rows are scored.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 
-from sensorium.photos.vectors.sieve import BLOCK, FaissSieve, Halves, Ids, Mask, NumpySieve, Scores, Sieve
+from sensorium.photos.vectors.sieve import BLOCK, Halves, Ids, Mask, NumpySieve, Scores, Sieve
 
 NUMPY_UP_TO = 20_000
 """Vectors up to which NumPy answers within what importing Faiss alone would cost a cold process."""
@@ -40,6 +40,9 @@ class VectorIndex(Protocol):
     """What a search needs of an index, whoever implements it."""
 
     def __len__(self) -> int: ...
+
+    def ids(self) -> Ids:
+        """Everything that can answer, ascending."""
 
     def search(self, query: Scores, k: int, ids: Ids | None = None) -> tuple[Ids, Scores]:
         """The ``k`` best for a query [d], best first; only among ``ids`` [m] when given."""
@@ -243,35 +246,31 @@ def ordered(ids: Ids, scores: Scores, k: int) -> tuple[Ids, Scores]:
     return ids[order], scores[order]
 
 
-class _InMemory:
-    """An index that is filled by hand: what ``NumpyExact`` and ``FaissExact`` share."""
+def scores_in_order(parts: Sequence[Rows], query: Scores, ids: Ids, each: Each = map) -> Scores:
+    """Scores of ids in any order, as ``VectorIndex.scores`` has them."""
+    query = np.ascontiguousarray(query, np.float32)
+    distinct, places = np.unique(np.asarray(ids, np.int64), return_inverse=True)
+    return score_all(parts, query, distinct, each)[places]
 
-    _sieve: Callable[[Halves], Sieve]
 
-    def __init__(self, dim: int) -> None:
-        self._ids: Ids = np.empty(0, np.int64)
-        self._halves: Halves = np.empty((0, dim), np.float16)
+class NumpyExact:
+    """An index in memory that is filled at once: for measurements of some thousand vectors."""
+
+    _sieve: Callable[[Halves], Sieve] = NumpySieve
+
+    def __init__(self) -> None:
         self._parts: tuple[Rows, ...] = ()
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return sum(map(len, self._parts))
+
+    def ids(self) -> Ids:
+        """As in VectorIndex."""
+        return np.concatenate([np.empty(0, np.int64), *(part.ids for part in self._parts)])
 
     def rebuild(self, ids: Ids, vectors: Halves) -> None:
         """Replace the content: ids [n], ascending, and vectors [n, d]."""
-        self._ids, self._halves = ids, vectors
         self._parts = (Rows(ids, vectors, type(self)._sieve(vectors)),) if len(ids) else ()
-
-    def add(self, ids: Ids, vectors: Halves) -> None:
-        """Add vectors [n, d]; an id that is there already gets its new vector."""
-        kept = ~np.isin(self._ids, ids)
-        together = np.concatenate((self._ids[kept], ids))
-        order = np.argsort(together)
-        self.rebuild(together[order], np.concatenate((self._halves[kept], vectors))[order])
-
-    def remove(self, ids: Ids) -> None:
-        """Take vectors out; ids that are not there do not matter."""
-        kept = ~np.isin(self._ids, ids)
-        self.rebuild(self._ids[kept], self._halves[kept])
 
     def search(self, query: Scores, k: int, ids: Ids | None = None) -> tuple[Ids, Scores]:
         """As in VectorIndex."""
@@ -284,27 +283,3 @@ class _InMemory:
     def scores(self, query: Scores, ids: Ids) -> Scores:
         """As in VectorIndex."""
         return scores_in_order(self._parts, query, ids)
-
-
-def scores_in_order(parts: Sequence[Rows], query: Scores, ids: Ids, each: Each = map) -> Scores:
-    """Scores of ids in any order, as ``VectorIndex.scores`` has them."""
-    query = np.ascontiguousarray(query, np.float32)
-    distinct, places = np.unique(np.asarray(ids, np.int64), return_inverse=True)
-    return score_all(parts, query, distinct, each)[places]
-
-
-class NumpyExact(_InMemory):
-    """For small libraries, where any import costs more than it saves."""
-
-    _sieve: Any = NumpySieve
-
-
-class FaissExact(_InMemory):
-    """For large libraries, in memory: one byte a number for the scan, two for the scores."""
-
-    _sieve: Any = FaissSieve.of
-
-
-def index_for(count: int, dim: int) -> NumpyExact | FaissExact:
-    """The index in memory that answers soonest from a cold process for this many vectors."""
-    return NumpyExact(dim) if count <= NUMPY_UP_TO else FaissExact(dim)

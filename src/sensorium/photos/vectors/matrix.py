@@ -1,11 +1,11 @@
 """The vectors of a library as a search wants them: exact, mapped into memory, never the truth.
 
-``open_matrix(store, pipeline)`` gives a ``VectorIndex`` over all vectors of a pipeline whose photos are not
-gone. A small library is read into memory whole. Of a large one, a folder ``matrix`` beside the library
-file keeps segments (see ``segments``) that are mapped, and only what was written since is read from SQLite:
-each row of ``vectors`` tells in which generation it was written. What gathers that way becomes a segment of
-its own, and small ones are joined, so that a vector is written a few times in all and never 1 GB for one
-batch of photos.
+``open_matrix(store, pipeline)`` gives a ``VectorIndex`` over all vectors of a pipeline whose photos are
+neither gone nor hidden. A small library is read into memory whole. Of a large one, a folder ``matrix`` beside
+the library file keeps segments (see ``segments``) that are mapped, and only what was written since is read
+from SQLite: each row of ``vectors`` tells in which generation it was written. What gathers that way becomes a
+segment of its own, and small ones are joined, so that a vector is written a few times in all and never 1 GB
+for one batch of photos.
 
 The copy is rebuilt, in batches of bounded memory, whenever it is missing, damaged, or of another library,
 pipeline or history, and only one process writes at a time. Where nothing can be written (a read-only
@@ -52,7 +52,7 @@ _Answer = TypeVar("_Answer")
 class _State:
     """Pieces with everything up to the generation ``upto``, of which files hold what was up to ``stored``.
 
-    ``parts`` answer, as of ``generation``: the pieces without photos that are gone.
+    ``parts`` answer, as of ``generation``: the pieces without photos that are gone or hidden.
     """
 
     pieces: tuple[Piece, ...] = ()
@@ -250,8 +250,8 @@ class Matrix:
                 pieces = [_only(piece, held) for piece in pieces]
                 if sum(map(len, pieces)) != len(held):
                     state, pieces = _State(), self._with_fresh(connection, _State(), cabinet)
-            gone = connection.scalars(sa.select(_photos.c.id).where(_photos.c.missing_since.is_not(None)))
-            missing = np.fromiter(gone, np.int64)
+            out_of_sight = _photos.c.missing_since.is_not(None) | _photos.c.hidden
+            missing = np.fromiter(connection.scalars(sa.select(_photos.c.id).where(out_of_sight)), np.int64)
         pieces = _joined([piece for piece in pieces if len(piece)], cabinet)
         parts = [piece.rows.hiding(piece.removed | np.isin(piece.rows.ids, missing)) for piece in pieces]
         stored = generation if all(piece.name for piece in pieces) else state.stored
