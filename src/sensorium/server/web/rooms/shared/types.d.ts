@@ -1,0 +1,186 @@
+// The documents of the API that only the rooms of this folder read.
+
+import type { Card } from "../../lib/types.js";
+
+/** Words that the server makes for people, in both languages. */
+export interface Words {
+  en: string;
+  zh: string;
+}
+
+export interface Person {
+  id: number;
+  /** null: a cluster of faces that nobody named yet. */
+  name: string | null;
+  kind: "person" | "pet";
+  hidden: boolean;
+  photos: number;
+  faces: number;
+  cover_face: number | null;
+}
+
+export interface People {
+  people: Person[];
+  faces_ready: boolean;
+  /** Why faces cannot be found yet, with the commands that help between backticks. */
+  needs: string | null;
+}
+
+export interface PersonFace {
+  id: number;
+  photo_id: number;
+  score: number;
+  confirmed: boolean;
+}
+
+export interface AlbumEntry {
+  id: number;
+  name: string;
+  photos: number;
+  cover: number | null;
+  created_at: string;
+}
+
+/** `best`: the one to keep, by size and age. */
+export type Twin = Card & { bytes: number; best: boolean };
+
+export interface TwinGroup {
+  kind: "exact" | "near";
+  photos: Twin[];
+}
+
+export interface Twins {
+  groups: TwinGroup[];
+  total: number;
+  /** Every photo was compared. */
+  ready: boolean;
+}
+
+export interface RootEntry {
+  id: number;
+  path: string;
+  photos: number;
+  /** Why it is offline; null when it is there. */
+  offline: Words | null;
+}
+
+export interface PassEntry {
+  pass: string;
+  done: number;
+  due: number;
+  failed: number;
+  ready: boolean;
+  needs: string | null;
+}
+
+export interface Status {
+  photos: number;
+  embedded: number;
+  offline: number;
+  gone: number;
+  failed: number;
+  roots: RootEntry[];
+  bytes: Record<string, number>;
+  disk_free: number;
+  library: string;
+  model: string | null;
+  watching: boolean;
+  passes: PassEntry[];
+}
+
+export interface Failure {
+  id: number;
+  root: number;
+  root_path: string;
+  path: string;
+  name: string;
+  reason: string;
+  retry: boolean;
+  failed_at: string;
+}
+
+/** A photo of which a pass could not be made. */
+export interface Undescribed {
+  pass: string;
+  path: string;
+  reason: string;
+}
+
+export interface Failures {
+  failures: Failure[];
+  total: number;
+  undescribed: Undescribed[];
+}
+
+export interface Progress {
+  id: string;
+  kind: string;
+  state: "running" | "done" | "failed" | "cancelled";
+  done: number | null;
+  total: number | null;
+  phase: string | null;
+  result: Record<string, any> | null;
+  error: { code: string; detail: string } | null;
+  started_at: string;
+  /** It was asked to end and has not ended yet. */
+  cancelling: boolean;
+}
+
+export interface Finding {
+  kind: string;
+  text: string;
+  advice: string;
+  wrong: boolean;
+}
+
+export interface Backup {
+  id: string;
+  name: string;
+  bytes: number;
+  created_at: string;
+}
+
+export interface ModelEntry {
+  name: string;
+  here: boolean;
+  bytes: number | null;
+  photos: number;
+  /** Photos that it would still have to encode. */
+  waiting: number;
+  languages: string[];
+  answering: boolean;
+}
+
+export interface Token {
+  id: number;
+  name: string;
+  role: "view" | "edit" | "admin";
+  created_at: string;
+  used_at: string | null;
+  current: boolean;
+}
+
+export interface Share {
+  id: number;
+  name: string | null;
+  album_id: number | null;
+  photos: number;
+  created_at: string;
+  expires_at: string;
+  expired: boolean;
+}
+
+export interface SharedPhoto {
+  id: number;
+  kind: string;
+  width: number;
+  height: number;
+  taken_at: string | null;
+  duration: number | null;
+}
+
+export interface Shared {
+  name: string | null;
+  expires_at: string;
+  photos: SharedPhoto[];
+}
