@@ -4,9 +4,9 @@
     python benchmarks/search_quality.py NAME-OR-FOLDER ... --json results.json
 
 The photographs and the queries with answers are those of ``mini_clip_eval``; ``search_quality.json`` holds
-queries that none of them answers, and gibberish. The search's constants were set on the captioned training
-photos, each seen by a head of the model that was trained without it. Still these figures are not blind: an
-earlier version of the search had been changed after a look at them.
+queries that none of them answers, and gibberish. The search's constants were set on other photos (those of
+the cut-off on captioned training photos, each seen by a head that was trained without it), but the arithmetic
+was chosen after a first look at the figures here, so these are not blind.
 Intervals: 95 %, percentile bootstrap over queries.
 """
 
