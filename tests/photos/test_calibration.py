@@ -64,6 +64,29 @@ def test_more_photos_need_a_better_one():
     assert np.isfinite(offsets).all()
 
 
+def test_chance_lies_half_way_between_both_kinds_of_texts():
+    encoder, _, _, vectors, measured = world("like CLIP", 40, 100)
+    shown = background().shown
+    texts = calibration.embed_background(encoder).astype(np.float32)
+    scores = vectors @ (texts - texts[shown].mean(axis=0)).T
+    scores -= np.float32(100 / 108) * np.median(scores, axis=0)
+    best = scores.max(axis=0)
+    assert measured.sizes.tolist() == [1, 2, 4, 8, 16, 32, 64, 100]
+    middle = (np.median(best[shown]) + np.median(best[~shown])) / 2
+    assert measured.chance[-1] == pytest.approx(middle, abs=1e-5)
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_a_tiny_library_keeps_what_it_shows(geometry):
+    encoder, names, seen, vectors, measured = world(geometry, 6, 24)
+    kept = []
+    for name in names:
+        question = measured.question(encoder.embed_texts([name])[0], len(vectors))
+        found = rank(library(vectors), [question], [1.0]).ids.tolist()
+        kept += [photo in found for photo in range(1, 25) if seen[photo - 1] == (name,)]
+    assert np.mean(kept) >= 0.95
+
+
 def test_a_library_of_one_photo_can_be_asked():
     encoder, _, _, vectors, _ = world("like CLIP", 1, 1)
     measured = calibration.measure(calibration.embed_background(encoder), vectors)

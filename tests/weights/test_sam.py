@@ -6,11 +6,11 @@ import json
 from typing import Any
 
 import pytest
-import sam_references as r
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+import sam_references as r
 from sensorium.errors import CheckpointError
 from sensorium.models.sam.config import SamConfig, TinyVitConfig
 from sensorium.models.sam.prompt_encoder import (
