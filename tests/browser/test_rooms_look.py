@@ -44,11 +44,17 @@ def settle(page: Page) -> None:
     page.wait_for_timeout(400)
 
 
+_AT_REST = """() => Promise.all(document.getAnimations()
+  .filter((animation) => Number.isFinite(animation.effect?.getComputedTiming().endTime))
+  .map((animation) => animation.finished.catch(() => {})))"""
+
+
 def faults(page: Page) -> list[str]:
     """What axe-core finds serious or critical; what a test evaluates is not subject to the page's policy."""
     if not AXE.exists():
         missing = "axe-core is missing: run `npm ci` in src/sensorium/server/web"
         (pytest.fail if os.environ.get("SENSORIUM_BROWSER_TESTS") == "required" else pytest.skip)(missing)
+    page.evaluate(_AT_REST)  # what fades in has little contrast on its way
     page.evaluate(AXE.read_text(encoding="utf-8"))
     found = page.evaluate("() => axe.run(document, { resultTypes: ['violations'] })")
     return [

@@ -10,11 +10,14 @@ import { cancel, refreshJobs, running } from "./shared/jobs.js";
 
 /** @import { Progress } from "./shared/types.js" */
 
+/** What ends without a word: watching begins it all day long, and its end is seen in the photos themselves. */
+const QUIET = new Set(["index", "describe", "check"]);
+
 /** Says how work ended. @param {Progress} job */
 function announce(job) {
   if (job.state === "failed") {
     toast(t("progress.failed", { work: t(`job.${job.kind}`), detail: job.error?.detail ?? "" }), { kind: "error" });
-  } else if (job.state === "done" && job.kind !== "check") {
+  } else if (job.state === "done" && !QUIET.has(job.kind)) {
     toast(t("progress.done", { work: t(`job.${job.kind}`) }));
   } else if (job.state === "cancelled") toast(t("progress.cancelled", { work: t(`job.${job.kind}`) }));
 }
