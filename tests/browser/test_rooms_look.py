@@ -135,5 +135,5 @@ def test_every_room_without_photos_says_what_to_do(chromium, tmp_path):
             assert len(page.locator(".empty").inner_text()) > 30, view
         assert not faults(seen.page)
         seen.go("/settings")
-        assert "Where are your photos?" in seen.page.inner_text("body")
+        seen.page.get_by_text("Where are your photos?").wait_for()
         seen.go("/health")
