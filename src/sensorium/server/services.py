@@ -35,7 +35,7 @@ from sensorium.server.uploads import Uploads
 
 _Result = TypeVar("_Result")
 
-CALLS = 4
+CALLS = 2
 """Calls of the library at a time: more threads on few processors only make all of them late."""
 
 _EXPORTS = 2  # archives that are written at a time

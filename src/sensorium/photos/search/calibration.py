@@ -24,7 +24,7 @@ import io
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 from typing import Any, Protocol
 
@@ -128,7 +128,7 @@ class Question:
         return self.offset + evidence * self.spread
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Calibration:
     """What was measured for one model over one library.
 
@@ -159,7 +159,7 @@ class Calibration:
 
     def question(self, query: Floats, among: int) -> Question:
         """Prepare a query vector [d], of unit length, for a search among so many photos."""
-        centred = query - _centre(self.prompts)
+        centred = query - self._centre
         length = float(np.linalg.norm(centred)) or 1.0
         centred = centred / np.float32(length)
         middle = float(np.median(self.sample @ centred))
@@ -208,11 +208,19 @@ class Calibration:
         slope = float(self.chance[-1] - self.chance[before]) / float(at[-1] - at[before])
         return float(self.chance[-1]) + max(slope, 0.0) * (wanted - float(at[-1]))
 
+    @cached_property
+    def _centre(self) -> Floats:
+        return _centre(self.prompts)
+
+    @cached_property
+    def _directions(self) -> tuple[Floats, Floats]:
+        return _directions(self.prompts, background().shown)
+
     def _penalty(self, query: Floats) -> float:
         """Evidence that a query loses because it says nothing; 0 where the model cannot tell."""
         if self.sensible <= self.senseless:
             return 0.0
-        found = _sense(query[None], self.prompts, background().shown)[0]
+        found = _nearness(query[None], *self._directions, background().shown)[0]
         sense = (float(found) - self.senseless) / (self.sensible - self.senseless)
         return _SENSELESS * max(_SENSIBLE - sense, 0.0)
 
@@ -319,10 +327,21 @@ def _sense(queries: Floats, prompts: Floats, shown: NDArray[np.bool_], own: bool
 
     ``own``: the queries are the background texts; a text and its translation are no neighbours.
     """
+    return _nearness(queries, *_directions(prompts, shown), shown, own)
+
+
+def _directions(prompts: Floats, shown: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """The middle [d] between things to see and meaningless texts, and where each text [m, d] lies from it."""
     middle = (prompts[shown].mean(axis=0) + prompts[~shown].mean(axis=0)) / 2
-    alike = _unit(queries - middle) @ _unit(prompts - middle).T
+    return middle, _unit(prompts - middle)
+
+
+def _nearness(
+    queries: Floats, middle: Floats, directions: Floats, shown: NDArray[np.bool_], own: bool = False
+) -> Floats:
+    alike = _unit(queries - middle) @ directions.T
     if own:
-        places = np.arange(len(prompts))
+        places = np.arange(len(directions))
         alike[places, places] = -1
         alike[places, places ^ 1] = -1
     nearest = [np.sort(alike[:, chosen], axis=1)[:, -_NEIGHBOURS:].mean(axis=1) for chosen in (shown, ~shown)]
