@@ -156,8 +156,8 @@ def _listen(host: str, port: int) -> socket.socket:
             backlog=BACKLOG,
             dualstack_ipv6=both and socket.has_dualstack_ipv6(),
         )
-        # Connections inherit it. asyncio sets it by itself only where the socket names its protocol, which this
-        # one does not; without it the second part of every answer waits 40 ms for the client's acknowledgement.
+        # Connections inherit it. asyncio sets it by itself only where the socket names its protocol, which
+        # this one does not; without it the second part of an answer waits 40 ms for an acknowledgement.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listener
     except (OSError, OverflowError) as error:
