@@ -1,6 +1,5 @@
 """`sensorium describe`, `people` and the passes in `status` as typed: what they print, JSON, exit codes."""
 
-import json
 import os
 import re
 import signal
@@ -14,47 +13,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "photos"))
 from drawn_text import paper
 from made_faces import install, scene
-from photo_fakes import Models, write
+from photo_fakes import write
 
 PHOTOS = Path(__file__).parents[1] / "photos"
-
-
-class Result:
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-    @property
-    def json(self):
-        return json.loads(self.out)
-
-
-@pytest.fixture
-def home(tmp_path, monkeypatch):
-    monkeypatch.delenv("SENSORIUM_LIBRARY", raising=False)
-    monkeypatch.setenv("SENSORIUM_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def sensorium(home, monkeypatch, capsys):
-    """The command line in this process, with the colour model behind every name."""
-    from sensorium.cli import main
-    from sensorium.photos import encoder
-
-    monkeypatch.setattr(encoder, "load_encoder", Models())
-
-    def call(*arguments) -> Result:
-        monkeypatch.setattr(sys, "argv", ["sensorium", *map(str, arguments)])
-        code = 0
-        try:
-            main.main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        printed = capsys.readouterr()
-        return Result(code, printed.out, printed.err)
-
-    return call
 
 
 @pytest.fixture

@@ -25,7 +25,6 @@ from sensorium.server.accounts import FILE_NAME, Accounts
 from sensorium.server.problems import of_error
 
 QUICK = {"head": 1.0, "body": 1.0, "answer": 1.0}
-SLOW_CLIENTS = 200
 
 
 @pytest.fixture(scope="module")

@@ -203,6 +203,25 @@ def test_candidates_are_told_apart_by_what_holds_what() -> None:
     assert parents([square(90, 1), square(20, 1), square(50, 1), square(50, 1)]) == [None, 3, 0, 2]
 
 
+def test_everything_finds_each_thing_once_within_the_picture(model: Any) -> None:
+    from sensorium.skills.segment.everything import Settings, everything, parts
+
+    segmenter: Segmenter = model[0]
+    anything = Settings(side=3, quality=-1e9, stability=0.0, crops=1, smallest=9)
+    masks = everything(segmenter, picture(300, 200), anything)
+    assert masks
+    assert all(mask.bitmap.shape == (200, 300) and mask.area for mask in masks)
+    assert [mask.quality for mask in masks] == sorted((mask.quality for mask in masks), reverse=True)
+    assert everything(segmenter, picture(300, 200), Settings(side=3, quality=1e9)) == []
+    covered = np.zeros((200, 300), bool)
+    for layer, (left, top, right, bottom) in parts(300, 200, anything):
+        if layer:
+            covered[top:bottom, left:right] = True
+    assert covered.all()
+    with pytest.raises(SensoriumError, match="1 to 128"):
+        Settings(side=0)
+
+
 def test_another_kind_of_model_cuts_nothing() -> None:
     with pytest.raises(SensoriumError, match="cuts nothing out"):
         load("sensorium/mini-clip")

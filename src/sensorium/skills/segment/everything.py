@@ -148,7 +148,9 @@ def _each_once(masks: list[Mask], settings: Settings) -> list[Mask]:
     if not masks:
         return []
     boxes = [(m.box[0], m.box[1], m.box[2] - m.box[0], m.box[3] - m.box[1]) for m in masks]
-    order = cv2.dnn.NMSBoxes(boxes, [m.quality for m in masks], -1e9, settings.same)
+    least = min(mask.quality for mask in masks)  # OpenCV wants scores above 0, and only their order counts
+    scores = [mask.quality - least + 1 for mask in masks]
+    order = cv2.dnn.NMSBoxes(boxes, scores, 0.0, settings.same)
     return [masks[int(i)] for i in np.asarray(order).reshape(-1)]
 
 
