@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -61,3 +62,38 @@ def test_a_stack_that_was_changed_is_put_back() -> None:
         ctypes.CDLL(None).sigaltstack(ctypes.byref(other), None)
         assert announced() != before
     assert announced() == before
+
+
+DESCRIBING = """
+import ctypes, sys
+from pathlib import Path
+import numpy as np
+from PIL import Image, ImageDraw
+sys.path.append(sys.argv[1])
+import made_faces
+from sensorium.photos.describe import face_networks, text_in_images
+from sensorium.runtime import signal_stack
+
+def announced():
+    stack = signal_stack._Stack()
+    ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack))
+    return stack.pointer, stack.flags, stack.size
+
+before = announced()
+if sys.argv[2] == "text":
+    page = Image.new("RGB", (400, 100), "white")
+    ImageDraw.Draw(page).text((20, 20), "KYOTO", "black", font_size=40)
+    assert text_in_images.read_lines(text_in_images.open_engine(), page)
+else:
+    path = made_faces.random_detector(Path(sys.argv[3], "detector.onnx"))
+    face_networks.Detector(path, side=640, least=0.75)(np.zeros((300, 400, 3), np.uint8))
+assert announced() == before
+"""
+
+
+@pytest.mark.parametrize("kind", ["text", "faces"])
+def test_describing_photos_gives_it_back(tmp_path: Path, kind: str) -> None:
+    made = Path(__file__).parents[1] / "photos"
+    command = [sys.executable, "-c", DESCRIBING, str(made), kind, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-500:]

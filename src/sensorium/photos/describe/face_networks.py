@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorium.errors import CheckpointError
+from sensorium.runtime import signal_stack
 
 STRIDES = (8, 16, 32)
 SIDE = 112
@@ -82,11 +83,12 @@ class Network:
     def __call__(self, pixels: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """The outputs for a picture float32 [1, 3, h, w]. CheckpointError: it takes no such size."""
         try:
-            if self._shape != pixels.shape:
-                self._model.reshape({self._model.input(): list(pixels.shape)})
-                self._request = self._core.compile_model(self._model, "CPU").create_infer_request()
-                self._shape = pixels.shape
-            self._request.infer([pixels])
+            with signal_stack.kept():
+                if self._shape != pixels.shape:
+                    self._model.reshape({self._model.input(): list(pixels.shape)})
+                    self._request = self._core.compile_model(self._model, "CPU").create_infer_request()
+                    self._shape = pixels.shape
+                self._request.infer([pixels])
         except RuntimeError as error:
             raise CheckpointError(f"{self._path.name} cannot run: {_line(error)}") from error
         if not self._outputs:

@@ -23,6 +23,7 @@ from sensorium.photos.database.annotations import annotate
 from sensorium.photos.database.schema import texts
 from sensorium.photos.describe.looking import Look, single_threaded
 from sensorium.photos.describe.passes import Pass
+from sensorium.runtime import signal_stack
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -96,14 +97,15 @@ def open_engine() -> Any:
     from rapidocr import EngineType, RapidOCR
 
     steps = ("Det", "Cls", "Rec")  # the second one would be opened at its first use
-    return RapidOCR(
-        params={
-            **{f"{step}.engine_type": EngineType.OPENVINO for step in steps},
-            "EngineConfig.openvino.inference_num_threads": 1,
-            "Global.log_level": "critical",
-            "Global.text_score": 0.0,
-        }
-    )
+    with signal_stack.kept():
+        return RapidOCR(
+            params={
+                **{f"{step}.engine_type": EngineType.OPENVINO for step in steps},
+                "EngineConfig.openvino.inference_num_threads": 1,
+                "Global.log_level": "critical",
+                "Global.text_score": 0.0,
+            }
+        )
 
 
 def read_lines(engine: Any, image: Image.Image) -> tuple[Line, ...]:
@@ -154,7 +156,8 @@ def _read(engine: Any, image: Image.Image) -> Iterator[Line]:
         image = image.resize(size, Pillow.Resampling.BICUBIC, reducing_gap=2.0)
     pixels = np.ascontiguousarray(np.asarray(image)[:, :, ::-1])  # RapidOCR wants blue first
     # What is said here holds for later calls, too: all of it is said each time.
-    result = engine(pixels, use_det=True, use_cls=False, use_rec=True)
+    with signal_stack.kept():
+        result = engine(pixels, use_det=True, use_cls=False, use_rec=True)
     if result.boxes is None or result.txts is None:
         return
     turned = 0
@@ -184,7 +187,8 @@ def _upside_down(engine: Any, pixels: NDArray[np.uint8], corners: Any) -> tuple[
     part = cv2.warpPerspective(pixels, cv2.getPerspectiveTransform(source, target), (width, height))
     if height >= 1.5 * width:  # a line that runs down the picture is laid flat, as RapidOCR does
         part = np.rot90(part)
-    read = engine(np.ascontiguousarray(part), use_det=False, use_cls=False, use_rec=True)
+    with signal_stack.kept():
+        read = engine(np.ascontiguousarray(part), use_det=False, use_cls=False, use_rec=True)
     if not read.txts:
         return "", 0.0
     return str(read.txts[0]), float(read.scores[0])

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from sensorium.media.image import ImageSpec
 from sensorium.models.mini_clip import JointHead, MiniClip
+from sensorium.runtime import machine, signal_stack
 from sensorium.train.data import mini_clip_parts as parts
 from sensorium.train.data.captions import (
     Captioned,
@@ -174,15 +175,16 @@ class Describer(nn.Module):
 
 def compiled(network: Describer) -> Describe:
     """The same function in float32 by OpenVINO, which looks at thousands of views faster than torch."""
-    import openvino
-
+    openvino = machine.openvino()
     example = torch.zeros(1, 3, SPEC.height, SPEC.width)
     shape = [-1, 3, SPEC.height, SPEC.width]
     graph = openvino.convert_model(network, example_input=example, input=[shape])
-    engine = openvino.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    with signal_stack.kept():
+        engine = openvino.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
     def describe(pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        found = engine([pixels.numpy()])
+        with signal_stack.kept():
+            found = engine([pixels.numpy()])
         pooled, colours, probabilities = (torch.from_numpy(found[number].copy()) for number in range(3))
         return pooled, colours, probabilities
 
