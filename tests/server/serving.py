@@ -13,9 +13,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "photos"))
 from photo_fakes import Models, plain, write
 
 from sensorium.photos.library import Library
+from sensorium.server.access.tokens import Role
 from sensorium.server.app import create_app
 from sensorium.server.settings import ServerSettings
-from sensorium.server.tokens import Role
 
 COLOURS = ("red", "green", "blue")
 HERE = ("127.0.0.1", 50_000)

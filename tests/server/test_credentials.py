@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
 from sensorium.errors import SensoriumError
-from sensorium.server import accounts as accounts_module
-from sensorium.server import addresses, tokens
-from sensorium.server.accounts import FILE_NAME, Accounts
-from sensorium.server.problems import without_folders
-from sensorium.server.tokens import Role
+from sensorium.server.access import accounts as accounts_module
+from sensorium.server.access import addresses, tokens
+from sensorium.server.access.accounts import FILE_NAME, Accounts
+from sensorium.server.access.tokens import Role
+from sensorium.server.api.problems import without_folders
 
 PHOTOS = st.dictionaries(st.integers(1, 2**40), st.integers(0, 2**50), max_size=5)
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)

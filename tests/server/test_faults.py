@@ -21,8 +21,8 @@ from PIL import Image
 from serving import application, client, index, local_client, make_library, problem
 
 from sensorium.errors import LibraryError
-from sensorium.server.accounts import FILE_NAME, Accounts
-from sensorium.server.problems import of_error
+from sensorium.server.access.accounts import FILE_NAME, Accounts
+from sensorium.server.api.problems import of_error
 
 QUICK = {"head": 1.0, "body": 1.0, "answer": 1.0}
 

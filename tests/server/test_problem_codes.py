@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import sensorium.server
-from sensorium.server import media, problems
+from sensorium.server.api import problems
+from sensorium.server.pictures import media
 
 SERVER = Path(sensorium.server.__file__).parent
 

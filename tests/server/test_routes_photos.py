@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from serving import application, local_client, make_library, problem
 
-from sensorium.server import decoding
+from sensorium.server.pictures import decoding
 
 API = "/api/v1"
 
@@ -384,7 +384,7 @@ def test_who_leaves_in_the_middle_leaves_no_file_open(tmp_path, range_) -> None:
     """A disconnected client makes the server's `send` raise; the original is closed all the same."""
     import asyncio
 
-    from sensorium.server.media import OpenFileResponse
+    from sensorium.server.pictures.media import OpenFileResponse
 
     (tmp_path / "large").write_bytes(bytes(300_000))
     file = (tmp_path / "large").open("rb")

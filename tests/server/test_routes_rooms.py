@@ -11,7 +11,7 @@ from photo_fakes import picture, write
 from PIL import Image
 from serving import application, local_client, make_library, problem
 
-from sensorium.server import work
+from sensorium.server.tasks import work
 
 API = "/api/v1"
 
@@ -263,7 +263,7 @@ def test_pages_hear_of_changes(asking) -> None:
     async def first_change() -> dict:
         import contextlib
 
-        from sensorium.server.events import Event
+        from sensorium.server.tasks.events import Event
 
         async with contextlib.aclosing(services.events.listen(Event(None, "hello", {}))) as events:
             await anext(events)
@@ -333,7 +333,7 @@ def test_work_imports_no_web_framework() -> None:
     import subprocess
     import sys
 
-    code = "import sensorium.server.work, sensorium.server.decoding, sys; print(*sys.modules)"
+    code = "import sensorium.server.tasks.work, sensorium.server.pictures.decoding, sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"fastapi", "starlette", "torch", "uvicorn"} & set(done.stdout.split())
 

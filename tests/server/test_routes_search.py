@@ -120,7 +120,7 @@ def test_what_is_no_picture_is_refused(asking, content: bytes) -> None:
 
 
 def test_uploads_end(asking, monkeypatch) -> None:
-    from sensorium.server import uploads
+    from sensorium.server.pictures import uploads
 
     problem(asking.get(f"{API}/search/image/none"), 410, "upload_expired")
     gone = {"query": {}, "terms": [{"upload_id": "none"}]}

@@ -36,11 +36,11 @@ from serving import (
 
 import sensorium.server
 from sensorium.errors import SensoriumError
-from sensorium.server import accounts as accounts_module
 from sensorium.server import running
-from sensorium.server.accounts import FILE_NAME, Accounts
+from sensorium.server.access import accounts as accounts_module
+from sensorium.server.access.accounts import FILE_NAME, Accounts
+from sensorium.server.access.tokens import Role
 from sensorium.server.settings import ServerSettings
-from sensorium.server.tokens import Role
 
 # Loopback by default
 

@@ -24,12 +24,13 @@ from serving import (
 )
 
 from sensorium.errors import SensoriumError
-from sensorium.server import accounts as accounts_module
-from sensorium.server import addresses, running, tokens
-from sensorium.server.accounts import Accounts
+from sensorium.server import running
+from sensorium.server.access import accounts as accounts_module
+from sensorium.server.access import addresses, tokens
+from sensorium.server.access.accounts import Accounts
+from sensorium.server.access.tokens import Role
 from sensorium.server.app import create_app
 from sensorium.server.settings import ServerSettings
-from sensorium.server.tokens import Role
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.8.9.1"])
@@ -275,14 +276,14 @@ def test_guessing_in_a_header_and_at_links_counts_as_well(folder):
 
 
 def test_a_household_of_ipv6_is_one_address():
-    from sensorium.server.addresses import group_of
+    from sensorium.server.access.addresses import group_of
 
     assert group_of("2001:db8:1:2:3::4") == group_of("2001:db8:1:2:ffff::1") != group_of("2001:db8:1:3::1")
     assert group_of("::ffff:192.0.2.7") == group_of("192.0.2.7") != group_of("192.0.2.8")
 
 
 def test_paths_are_for_administrators(folder):
-    from sensorium.server.problems import of_error
+    from sensorium.server.api.problems import of_error
 
     line = "cannot read /home/ann/My Photos/trip (2)/img 1.jpg: it is damaged"
     assert of_error(SensoriumError(line), to_admin=True).detail == line

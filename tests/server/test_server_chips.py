@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sensorium.photos.query import Exclusion, Query, Term, Times, parse
-from sensorium.server.chips import chips_of, days, months
+from sensorium.server.api.chips import chips_of, days, months
 
 NOW = datetime(2026, 5, 13, 12)
 

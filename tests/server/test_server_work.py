@@ -17,14 +17,15 @@ import pytest
 from photo_fakes import ColourEncoder
 
 from sensorium.errors import BadImageError, ModelNotFoundError
-from sensorium.server import decoders, events, jobs
-from sensorium.server.decoders import CrowdedError, Decoders
-from sensorium.server.encoding import Encoding
-from sensorium.server.events import BusyError, Event, Events
-from sensorium.server.jobs import Jobs
+from sensorium.server.api.problems import Problem
 from sensorium.server.memory import Memory
+from sensorium.server.pictures import decoders
+from sensorium.server.pictures.decoders import CrowdedError, Decoders
 from sensorium.server.preferences import Preferences
-from sensorium.server.problems import Problem
+from sensorium.server.tasks import events, jobs
+from sensorium.server.tasks.encoding import Encoding
+from sensorium.server.tasks.events import BusyError, Event, Events
+from sensorium.server.tasks.jobs import Jobs
 
 
 class SlowEncoder(ColourEncoder):
@@ -91,7 +92,7 @@ def test_a_fault_reaches_those_who_asked_and_no_later_one() -> None:
 
 
 def test_the_oldest_sentence_is_forgotten(monkeypatch) -> None:
-    monkeypatch.setattr("sensorium.server.encoding.REMEMBERED", 2)
+    monkeypatch.setattr("sensorium.server.tasks.encoding.REMEMBERED", 2)
     slow = SlowEncoder()
     slow.go.set()
     encoder = Encoding(lambda _: slow).load("any")

@@ -11,10 +11,10 @@ from photo_fakes import Models, picture, run, write
 
 from sensorium.photos.files.watch import Timing
 from sensorium.photos.library import Library
-from sensorium.server import watching
+from sensorium.server.api.problems import Problem
 from sensorium.server.preferences import Preferences
-from sensorium.server.problems import Problem
-from sensorium.server.watching import Watching
+from sensorium.server.tasks import watching
+from sensorium.server.tasks.watching import Watching
 
 QUICK = Timing(settle=0.1, longest=1.0, tick=0.02, look=0.05, rescan=0)
 

@@ -21,12 +21,22 @@ import sensorium
 from sensorium.errors import SensoriumError
 from sensorium.photos.database.locks import serving
 from sensorium.photos.library import Library
-from sensorium.server import pages, problems, sessions, shares
-from sensorium.server.accounts import Accounts
-from sensorium.server.limits import MAX_BODY, Attempts, Bodies
-from sensorium.server.problems import MEDIA_TYPE, ProblemDocument
+from sensorium.server import pages
+from sensorium.server.access import sessions, shares
+from sensorium.server.access.accounts import Accounts
+from sensorium.server.access.limits import MAX_BODY, Attempts, Bodies
+from sensorium.server.access.security import (
+    API,
+    CSRF_HEADER,
+    Gate,
+    Headers,
+    LibraryFile,
+    require,
+    session_cookie,
+)
+from sensorium.server.api import problems
+from sensorium.server.api.problems import MEDIA_TYPE, ProblemDocument
 from sensorium.server.routes import ROUTERS
-from sensorium.server.security import API, CSRF_HEADER, Gate, Headers, LibraryFile, require, session_cookie
 from sensorium.server.services import Services
 
 if TYPE_CHECKING:

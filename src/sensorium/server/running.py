@@ -15,9 +15,9 @@ import uvicorn
 
 from sensorium.errors import SensoriumError
 from sensorium.photos.files.names import printable
-from sensorium.server import addresses, connections
+from sensorium.server.access import addresses, connections
+from sensorium.server.access.tokens import Role
 from sensorium.server.app import create_app
-from sensorium.server.tokens import Role
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

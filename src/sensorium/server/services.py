@@ -23,15 +23,15 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from sensorium.errors import LibraryError, SensoriumError
 from sensorium.photos.encoder import EncoderLoader
 from sensorium.photos.library import Library
-from sensorium.server.contents import Contents
-from sensorium.server.decoders import Decoders
-from sensorium.server.encoding import Encoding
-from sensorium.server.events import Events
-from sensorium.server.jobs import Jobs
 from sensorium.server.memory import Memory
+from sensorium.server.pictures.contents import Contents
+from sensorium.server.pictures.decoders import Decoders
+from sensorium.server.pictures.thumbnails import Thumbnails
+from sensorium.server.pictures.uploads import Uploads
 from sensorium.server.preferences import Preferences
-from sensorium.server.thumbnails import Thumbnails
-from sensorium.server.uploads import Uploads
+from sensorium.server.tasks.encoding import Encoding
+from sensorium.server.tasks.events import Events
+from sensorium.server.tasks.jobs import Jobs
 
 _Result = TypeVar("_Result")
 
@@ -118,7 +118,7 @@ class Services:
             asyncio.create_task(self.thumbnails.measure(), name="size of the thumbnails"),
         ]
         if self.watch:
-            from sensorium.server.watching import Watching
+            from sensorium.server.tasks.watching import Watching
 
             self._tasks.append(asyncio.create_task(Watching(self).run(), name="watch"))
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sensorium.errors import SensoriumError
-from sensorium.server import addresses
+from sensorium.server.access import addresses
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8765

@@ -11,9 +11,9 @@ from fastapi.responses import Response
 
 from sensorium.photos.collections.albums import Album, UnknownAlbumError
 from sensorium.photos.library import Library
-from sensorium.server import documents, requests
-from sensorium.server.problems import Problem
-from sensorium.server.rendering import answer
+from sensorium.server.api import documents, requests
+from sensorium.server.api.problems import Problem
+from sensorium.server.api.rendering import answer
 from sensorium.server.routes.common import EDIT, PREFIX, VIEW, Id, Shared
 
 router = APIRouter(prefix=PREFIX, tags=["albums"])

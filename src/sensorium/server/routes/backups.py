@@ -10,10 +10,10 @@ from fastapi import APIRouter
 from fastapi.responses import FileResponse, Response
 
 from sensorium.photos.files.names import printable
-from sensorium.server import documents
-from sensorium.server.media import BYTES
-from sensorium.server.problems import Problem
-from sensorium.server.rendering import answer
+from sensorium.server.api import documents
+from sensorium.server.api.problems import Problem
+from sensorium.server.api.rendering import answer
+from sensorium.server.pictures.media import BYTES
 from sensorium.server.routes.common import ADMIN, PREFIX, Shared
 from sensorium.server.services import Services
 

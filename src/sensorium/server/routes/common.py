@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Path, Request
 
-from sensorium.server.security import Caller, require
+from sensorium.server.access.security import Caller, require
 from sensorium.server.services import Services
 
 PREFIX = "/api/v1"

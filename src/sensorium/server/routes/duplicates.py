@@ -9,8 +9,8 @@ from fastapi.responses import Response
 
 from sensorium.photos.collections.browse import Card
 from sensorium.photos.library import Library
-from sensorium.server import documents
-from sensorium.server.rendering import answer, card_fields
+from sensorium.server.api import documents
+from sensorium.server.api.rendering import answer, card_fields
 from sensorium.server.routes.common import PREFIX, VIEW, Shared
 
 router = APIRouter(prefix=PREFIX, tags=["duplicates"])

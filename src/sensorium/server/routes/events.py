@@ -11,10 +11,10 @@ from fastapi import APIRouter, Header
 from fastapi.responses import Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from sensorium.server.events import MOST_LISTENERS, Event
-from sensorium.server.problems import Problem
+from sensorium.server.api.problems import Problem
 from sensorium.server.routes.common import PREFIX, VIEW, Shared
 from sensorium.server.services import Services
+from sensorium.server.tasks.events import MOST_LISTENERS, Event
 
 router = APIRouter(prefix=PREFIX, tags=["events"])
 

@@ -7,14 +7,14 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from sensorium.server import documents, requests
-from sensorium.server.jobs import Job
-from sensorium.server.problems import Problem
-from sensorium.server.rendering import answer
+from sensorium.server.api import documents, requests
+from sensorium.server.api.problems import Problem
+from sensorium.server.api.rendering import answer
 from sensorium.server.routes.backups import backup_named
 from sensorium.server.routes.common import ADMIN, PREFIX, VIEW, Shared
 from sensorium.server.routes.preferences import expect_model
 from sensorium.server.services import Services
+from sensorium.server.tasks.jobs import Job
 
 router = APIRouter(prefix=PREFIX, tags=["jobs"])
 

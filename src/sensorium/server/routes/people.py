@@ -11,9 +11,10 @@ from sensorium.errors import LibraryError, SensoriumError
 from sensorium.photos.describe import passes
 from sensorium.photos.library import Library
 from sensorium.photos.people.people import Face, Person
-from sensorium.server import documents, requests, thumbnails
-from sensorium.server.problems import Problem
-from sensorium.server.rendering import answer, box_of
+from sensorium.server.api import documents, requests
+from sensorium.server.api.problems import Problem
+from sensorium.server.api.rendering import answer, box_of
+from sensorium.server.pictures import thumbnails
 from sensorium.server.routes.common import EDIT, PREFIX, VIEW, Id, Shared
 
 router = APIRouter(prefix=PREFIX, tags=["people"])

@@ -14,10 +14,11 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
 from sensorium.photos.library import Library
-from sensorium.server import documents, media, requests, thumbnails
-from sensorium.server.contents import versions_of
-from sensorium.server.problems import Problem
-from sensorium.server.rendering import JSON, answer, card_document, detail_document
+from sensorium.server.api import documents, requests
+from sensorium.server.api.problems import Problem
+from sensorium.server.api.rendering import JSON, answer, card_document, detail_document
+from sensorium.server.pictures import media, thumbnails
+from sensorium.server.pictures.contents import versions_of
 from sensorium.server.routes.common import EDIT, PREFIX, VIEW, Id, Shared, Viewer
 from sensorium.server.services import Services
 

@@ -11,9 +11,9 @@ from fastapi.responses import Response
 
 from sensorium.photos.health import upkeep
 from sensorium.photos.library import Library
-from sensorium.server import documents, requests
-from sensorium.server.problems import Problem
-from sensorium.server.rendering import answer
+from sensorium.server.api import documents, requests
+from sensorium.server.api.problems import Problem
+from sensorium.server.api.rendering import answer
 from sensorium.server.routes.common import ADMIN, PREFIX, VIEW, Shared
 from sensorium.server.services import Services
 from sensorium.weights import catalog

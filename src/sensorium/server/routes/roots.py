@@ -13,10 +13,10 @@ from sensorium.photos.files.scan import EMPTY, reason_offline
 from sensorium.photos.health import roots as letting_go
 from sensorium.photos.intake.indexing import check_folders
 from sensorium.photos.library import Library
-from sensorium.server import documents, requests
-from sensorium.server.documents import RootDocument, Words
-from sensorium.server.problems import Problem, without_folders
-from sensorium.server.rendering import answer
+from sensorium.server.api import documents, requests
+from sensorium.server.api.documents import RootDocument, Words
+from sensorium.server.api.problems import Problem, without_folders
+from sensorium.server.api.rendering import answer
 from sensorium.server.routes.common import ADMIN, PREFIX, Id, Shared, Viewer
 from sensorium.server.routes.jobs import job_document
 

@@ -18,14 +18,15 @@ from sensorium.photos.query.model import Query as Sentence
 from sensorium.photos.query.model import Term
 from sensorium.photos.search import suggestions
 from sensorium.photos.search.ranking import Results
-from sensorium.server import decoding, documents, media, requests
-from sensorium.server.chips import chips_of
-from sensorium.server.limits import MAX_UPLOAD
-from sensorium.server.problems import Problem
-from sensorium.server.rendering import answer, hit_documents
+from sensorium.server.access.limits import MAX_UPLOAD
+from sensorium.server.api import documents, requests
+from sensorium.server.api.chips import chips_of
+from sensorium.server.api.problems import Problem
+from sensorium.server.api.rendering import answer, hit_documents
+from sensorium.server.pictures import decoding, media
+from sensorium.server.pictures.uploads import SECONDS
 from sensorium.server.routes.common import PREFIX, VIEW, Id, Shared
 from sensorium.server.services import Services
-from sensorium.server.uploads import SECONDS
 
 router = APIRouter(prefix=PREFIX, tags=["search"])
 

@@ -22,8 +22,8 @@ from sensorium.photos.health import failures
 from sensorium.photos.health.failures import FailedFile
 from sensorium.photos.library import Library
 from sensorium.photos.vectors.cabinet import FOLDER as VECTORS
-from sensorium.server import documents
-from sensorium.server.rendering import answer
+from sensorium.server.api import documents
+from sensorium.server.api.rendering import answer
 from sensorium.server.routes.common import ADMIN, PREFIX, Shared, Viewer
 from sensorium.server.routes.jobs import job_document
 from sensorium.server.routes.roots import root_documents

@@ -11,14 +11,14 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 import sensorium
-from sensorium.server.accounts import SESSION_DAYS, Token
-from sensorium.server.problems import Problem
-from sensorium.server.security import Caller, require, session_cookie, sign_in_needed, wrong_token
-from sensorium.server.tokens import Role
+from sensorium.server.access.accounts import SESSION_DAYS, Token
+from sensorium.server.access.security import Caller, require, session_cookie, sign_in_needed, wrong_token
+from sensorium.server.access.tokens import Role
+from sensorium.server.api.problems import Problem
 
 if TYPE_CHECKING:
-    from sensorium.server.accounts import Accounts
-    from sensorium.server.limits import Attempts
+    from sensorium.server.access.accounts import Accounts
+    from sensorium.server.access.limits import Attempts
     from sensorium.server.settings import ServerSettings
 
 router = APIRouter(prefix="/api/v1", tags=["access"])

@@ -1,4 +1,4 @@
-"""Long work, in a process of its own: ``python -m sensorium.server.work`` with one JSON request as its input.
+"""Long work, in a process of its own: ``python -m sensorium.server.tasks.work`` with a JSON request as input.
 
 It tells what it does in JSON lines: ``{"progress": ...}``, and at the end one of ``{"result": ...}``,
 ``{"error": ...}`` and ``{"cancelled": true}``. Ctrl-C (SIGINT) ends it at the next safe point; all kinds of

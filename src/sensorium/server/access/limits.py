@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from sensorium.server import addresses
-from sensorium.server.problems import Problem
+from sensorium.server.access import addresses
+from sensorium.server.api.problems import Problem
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send

@@ -24,8 +24,8 @@ from sqlalchemy.engine import Connection, Engine
 from sensorium.errors import SensoriumError
 from sensorium.photos.database import schema
 from sensorium.photos.files.names import printable
-from sensorium.server import tokens as secret
-from sensorium.server.tokens import Role
+from sensorium.server.access import tokens as secret
+from sensorium.server.access.tokens import Role
 
 FILE_NAME = "server.sqlite3"
 VERSION = 1  # PRAGMA user_version of the file

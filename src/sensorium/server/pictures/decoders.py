@@ -20,7 +20,7 @@ from sensorium.photos.intake.pool import ATTEMPTS, Reader
 
 _Result = TypeVar("_Result")
 
-PROGRAM = "sensorium.server.decoding"
+PROGRAM = "sensorium.server.pictures.decoding"
 
 SECONDS = 60.0
 """The longest that one picture may take."""

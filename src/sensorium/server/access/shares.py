@@ -15,15 +15,16 @@ from anyio import to_thread
 from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import BaseModel, Field, model_validator
 
-from sensorium.server import copies, shared_photos, thumbnails
-from sensorium.server.accounts import Share
-from sensorium.server.problems import Problem
-from sensorium.server.security import require
-from sensorium.server.sessions import moment
+from sensorium.server.access import shared_photos
+from sensorium.server.access.accounts import Share
+from sensorium.server.access.security import require
+from sensorium.server.access.sessions import moment
+from sensorium.server.api.problems import Problem
+from sensorium.server.pictures import copies, thumbnails
 
 if TYPE_CHECKING:
-    from sensorium.server.accounts import Accounts
-    from sensorium.server.limits import Attempts
+    from sensorium.server.access.accounts import Accounts
+    from sensorium.server.access.limits import Attempts
     from sensorium.server.services import Services
 
 MOST_PHOTOS = 10_000

@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sensorium.errors import LibraryError
-from sensorium.server.events import Events
-from sensorium.server.problems import Problem, without_folders
+from sensorium.server.api.problems import Problem, without_folders
+from sensorium.server.tasks.events import Events
 
 Kind = Literal["index", "describe", "check", "repair", "backup", "restore", "retry"]
 State = Literal["running", "done", "failed", "cancelled"]
 
-COMMAND = (sys.executable, "-m", "sensorium.server.work")
+COMMAND = (sys.executable, "-m", "sensorium.server.tasks.work")
 
 _GROUPS = {"retry": "index", "restore": "replace", "repair": "replace"}  # others are their own
 _APART = ("index", "describe", "replace")  # what cannot be beside "replace"

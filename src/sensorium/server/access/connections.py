@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from sensorium.server import addresses
+from sensorium.server.access import addresses
 from sensorium.server.settings import Patience
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from sensorium.photos.collections import browse
 from sensorium.photos.files.names import printable
 from sensorium.photos.places import Located
 from sensorium.photos.search.ranking import Hit
-from sensorium.server import documents
-from sensorium.server.contents import version_of
-from sensorium.server.documents import Box, Card, HitCard, NamedPerson, PhotoDetail, Words
+from sensorium.server.api import documents
+from sensorium.server.api.documents import Box, Card, HitCard, NamedPerson, PhotoDetail, Words
+from sensorium.server.pictures.contents import version_of
 
 JSON = "application/json"
 

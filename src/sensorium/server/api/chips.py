@@ -11,7 +11,7 @@ from typing import Any
 from sensorium.photos import places
 from sensorium.photos.files.names import printable
 from sensorium.photos.query.model import Exclusion, Query, Term, Times
-from sensorium.server.documents import Chip, Words
+from sensorium.server.api.documents import Chip, Words
 
 _KINDS = {
     "photo": ("photos", "照片"),

@@ -14,8 +14,8 @@ from starlette.responses import FileResponse
 
 from sensorium.photos.collections.copies import SUFFIXES
 from sensorium.photos.files.originals import original_of
-from sensorium.server import copying
-from sensorium.server.media import media_type, no_such_photo, telling
+from sensorium.server.pictures import copying
+from sensorium.server.pictures.media import media_type, no_such_photo, telling
 
 if TYPE_CHECKING:
     from starlette.responses import Response

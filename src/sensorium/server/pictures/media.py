@@ -22,8 +22,8 @@ from sensorium.errors import BadImageError
 from sensorium.media.formats import PREFIX, is_raw, sniff
 from sensorium.photos.files.names import printable
 from sensorium.photos.files.originals import Fault, Original, OriginalError, open_original, original_of
-from sensorium.server.decoders import CrowdedError
-from sensorium.server.problems import Problem
+from sensorium.server.api.problems import Problem
+from sensorium.server.pictures.decoders import CrowdedError
 
 if TYPE_CHECKING:
     from sensorium.server.services import Services

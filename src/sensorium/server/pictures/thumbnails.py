@@ -26,11 +26,11 @@ from starlette.responses import Response
 
 from sensorium.errors import BadImageError
 from sensorium.photos.files.originals import Original, open_original, original_of
-from sensorium.server import decoding
-from sensorium.server.contents import version_of
-from sensorium.server.decoders import Decoders
-from sensorium.server.decoding import Drawn
-from sensorium.server.media import matches, no_such_photo, telling
+from sensorium.server.pictures import decoding
+from sensorium.server.pictures.contents import version_of
+from sensorium.server.pictures.decoders import Decoders
+from sensorium.server.pictures.decoding import Drawn
+from sensorium.server.pictures.media import matches, no_such_photo, telling
 
 if TYPE_CHECKING:
     from sensorium.server.services import Services

@@ -27,16 +27,17 @@ from starlette.requests import Request, cookie_parser
 
 from sensorium.errors import SensoriumError
 from sensorium.photos.database.schema import FILE_NAME as LIBRARY_FILE
-from sensorium.server import addresses, problems
-from sensorium.server.limits import Attempts
-from sensorium.server.problems import Problem
+from sensorium.server.access import addresses
+from sensorium.server.access.limits import Attempts
+from sensorium.server.access.tokens import Role
+from sensorium.server.api import problems
+from sensorium.server.api.problems import Problem
 from sensorium.server.settings import ServerSettings
-from sensorium.server.tokens import Role
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from sensorium.server.accounts import Accounts
+    from sensorium.server.access.accounts import Accounts
 
 API = "/api/"
 SESSION = "/api/v1/session"

@@ -18,7 +18,7 @@ from sensorium.photos.database.schema import album_photos, albums, photos
 from sensorium.photos.database.store import Store
 from sensorium.photos.describe.moments import local_time
 from sensorium.photos.search.filters import SHOWN
-from sensorium.server.accounts import Share
+from sensorium.server.access.accounts import Share
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ import anyio.to_thread
 
 from sensorium.photos.files.watch import Away, Back, Changed, Event, Timing, Watch
 from sensorium.photos.intake.watching import watch_library
-from sensorium.server.jobs import Job
-from sensorium.server.problems import Problem
+from sensorium.server.api.problems import Problem
+from sensorium.server.tasks.jobs import Job
 
 if TYPE_CHECKING:
     from sensorium.server.services import Services
