@@ -36,16 +36,25 @@ def overlaps(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def mask_loss(
-    logits: Tensor, quality: Tensor, target: Tensor, *, focal_weight: float = 20.0
+    logits: Tensor,
+    quality: Tensor,
+    target: Tensor,
+    *,
+    focal_weight: float = 20.0,
+    alpha: float = 0.25,
+    spread: float = 0.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The loss of the best of several masks, and that of all predicted qualities.
 
-    One click may mean several things, so only the candidate that comes nearest is told to come nearer.
+    One click may mean several things, so the candidate that comes nearest is told to come nearer, and the
+    others, by the share ``spread`` of the loss, to come along: without it a candidate that starts badly never
+    learns. The paper has 20 and 0.25 for focal loss, and no spread.
 
     Shapes: logits ``[p, c, h, w]``, quality ``[p, c]``, target ``[p, h, w]``. Returns the mask loss ``[p]``,
     the quality loss ``[p]`` (squared error, the mean over candidates) and their overlaps ``[p, c]``.
     """
     wanted = target[:, None].expand_as(logits)
-    each = focal_weight * focal(logits, wanted) + dice(logits, wanted)
+    each = focal_weight * focal(logits, wanted, alpha=alpha) + dice(logits, wanted)
     reached = overlaps(logits, wanted).to(quality.dtype)
-    return each.min(dim=1).values, ((quality - reached) ** 2).mean(dim=1), reached
+    nearest = (1 - spread) * each.min(dim=1).values + spread * each.mean(dim=1)
+    return nearest, ((quality - reached) ** 2).mean(dim=1), reached

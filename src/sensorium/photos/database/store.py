@@ -44,6 +44,7 @@ from sensorium.photos.database.schema import (
     vectors,
     writing,
 )
+from sensorium.photos.database.versions import Versions
 from sensorium.photos.files.companions import Companion
 from sensorium.photos.files.names import printable, relative_to
 from sensorium.photos.files.scan import Changes, Known
@@ -93,9 +94,12 @@ class Store:
     def __init__(self, folder: Path, *, create: bool) -> None:
         self.folder = folder
         self._engine = open_engine(folder, create=create)
+        self._versions = Versions(self._engine)
+        self._remembered: dict[str, tuple[int, Any]] = {}
 
     def close(self) -> None:
         """Let go of the file."""
+        self._versions.close()
         self._engine.dispose()
 
     @contextmanager
@@ -126,6 +130,15 @@ class Store:
     def _rows(self, statement: sa.Select[*tuple[Any, ...]]) -> Sequence[Any]:
         with self.reading() as connection:
             return connection.execute(statement).all()
+
+    def _kept(self, name: str, statement: sa.Select[*tuple[Any, ...]]) -> Sequence[Any]:
+        """Rows that every search asks for, read again only after somebody has written to the file."""
+        version = self._versions.now()  # before the rows, which are then at least as new
+        known = self._remembered.get(name)
+        if known is None or known[0] != version:
+            known = self._remembered[name] = version, self._rows(statement)
+        rows: Sequence[Any] = known[1]
+        return rows
 
     # Folders
 
@@ -165,7 +178,8 @@ class Store:
             pipelines.c.previous,
             pipelines.c.golden,
         )
-        return [Pipeline(*row) for row in self._rows(sa.select(*columns).order_by(pipelines.c.id))]
+        statement = sa.select(*columns).order_by(pipelines.c.id)
+        return [Pipeline(*row) for row in self._kept("pipelines", statement)]
 
     def pipeline(self, identity: str) -> Pipeline | None:
         """The row of an ``Encoder.pipeline``, or None."""
@@ -356,11 +370,15 @@ class Store:
 
     def generation(self) -> int:
         """A number that grows with every change of what a search could answer."""
-        return int(self._rows(sa.select(library.c.generation))[0][0])
+        return int(self._kept("generation", sa.select(library.c.generation))[0][0])
 
     def vectors_generation(self) -> int:
         """A number that grows when the vectors that can answer are others than before, of any pipeline."""
-        return int(self._rows(sa.select(library.c.vectors_generation))[0][0])
+        return int(self._kept("vectors generation", sa.select(library.c.vectors_generation))[0][0])
+
+    def newest(self) -> int:
+        """The highest id of any photo, 0 without one."""
+        return int(self._kept("newest", sa.select(sa.func.max(photos.c.id)))[0][0] or 0)
 
     def vectors(self, pipeline: Pipeline) -> tuple[NDArray[np.int64], NDArray[np.float16]]:
         """Ids [n], ascending, and vectors [n, d] of all photos that are not gone."""
@@ -381,7 +399,8 @@ class Store:
         """Whether any photo could be found."""
         statement = sa.select(photos.c.id).join_from(photos, vectors)
         there = photos.c.missing_since.is_(None)
-        return bool(self._rows(statement.where(vectors.c.pipeline_id == pipeline_id, there).limit(1)))
+        statement = statement.where(vectors.c.pipeline_id == pipeline_id, there).limit(1)
+        return bool(self._kept(f"answers {pipeline_id}", statement))
 
     def photos(self, ids: Sequence[int]) -> dict[int, Any]:
         """Rows of photos by id, with ``root`` for the path of their root."""

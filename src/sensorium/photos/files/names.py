@@ -40,8 +40,11 @@ def relative_to(path: str, root: str) -> str | None:
 
 def printable(path: str | Path) -> str:
     """The path on one line that any terminal can show: odd bytes and control characters escaped."""
+    text = str(path)
+    if text.isprintable():
+        return text
     shown = []
-    for character in str(path):
+    for character in text:
         code = ord(character)
         if 0xDC80 <= code <= 0xDCFF:
             shown.append(f"\\x{code - 0xDC00:02x}")

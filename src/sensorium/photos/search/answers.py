@@ -162,7 +162,8 @@ def _hits(
 ) -> tuple[list[Hit], list[Hit]]:
     """The hits of a page, and what comes closest where there are none on any."""
     said = [term for term, _ in terms]
-    scores = dict(zip(ranked.ids.tolist(), likelihoods(ranked.keys).tolist(), strict=True))
+    here = np.isin(ranked.ids, shown)
+    scores = dict(zip(ranked.ids[here].tolist(), likelihoods(ranked.keys[here]).tolist(), strict=True))
     why = reasons(
         query,
         said,
@@ -189,11 +190,9 @@ def _moments(
 
 
 def _snapshot(store: Store, pipeline: Pipeline, cursor: Cursor | None) -> _Snapshot:
+    if cursor is None:
+        return _Snapshot(store.vectors_generation(), store.newest(), np.empty(0, np.int64))
     with store.reading() as connection:
-        if cursor is None:
-            newest = connection.execute(sa.select(sa.func.max(photos.c.id))).scalar_one() or 0
-            generation = store.vectors_generation()
-            return _Snapshot(generation, newest, np.empty(0, np.int64))
         written = sa.select(vectors.c.photo_id).where(
             vectors.c.pipeline_id == pipeline.id, vectors.c.written > cursor.generation
         )

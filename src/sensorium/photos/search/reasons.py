@@ -154,8 +154,9 @@ def _facts(query: Query, row: Any) -> list[Said]:
         asked = query.places[0]
         en, zh = places.label(located) or asked, places.label(located, "zh") or asked
         parts.append(Said(f"taken in {en}", f"拍摄于{zh}"))
-    taken = local_time(row.taken_at, row.taken_offset)
-    if taken is not None and Times(query.after, query.before, query.months):
+    timed = bool(Times(query.after, query.before, query.months))
+    taken = local_time(row.taken_at, row.taken_offset) if timed else None
+    if taken is not None:
         one_day = query.after and query.before and query.before - query.after <= timedelta(days=1)
         month = f"{taken.year}年{taken.month}月"
         parts.append(

@@ -12,6 +12,8 @@ large numbers evenly. Its bound is the Cauchy-Schwarz inequality over what round
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cache
 from hashlib import shake_256
@@ -27,6 +29,7 @@ Mask = NDArray[np.bool_]
 Codes = NDArray[np.uint8]
 
 BLOCK = 8192  # rows at a time wherever a float32 copy is made: 16 MB of 512 dimensions
+_RECENT = 8  # queries whose scores a small sieve keeps: the terms of what is asked at the same time
 _SAMPLE = 1024  # rows by which a sieve guesses how many are above a score
 _UNIT = 2.0**-22  # of float32 arithmetic; four times what one operation loses
 
@@ -48,10 +51,16 @@ class Sieve(Protocol):
 
 
 class NumpySieve:
-    """The scores themselves, from a float32 copy of the rows [n, d]: no import, no preparation."""
+    """The scores themselves, from a float32 copy of the rows [n, d]: no import, no preparation.
+
+    One search asks several times about the same query, so that the scores of the last ones are kept. Safe to
+    use from several threads.
+    """
 
     def __init__(self, halves: Halves) -> None:
         self._rows = halves.astype(np.float32)
+        self._recent: OrderedDict[bytes, Scores] = OrderedDict()
+        self._lock = threading.Lock()
 
     def error(self, query: Scores) -> float:
         """As in Sieve."""
@@ -59,11 +68,24 @@ class NumpySieve:
 
     def scores(self, query: Scores, positions: Ids) -> Scores:
         """Scores at positions."""
-        if 4 * len(positions) > len(self._rows):  # copying rows costs more than multiplying them
-            scores: Scores = np.vecdot(self._rows, query)[positions]
-        else:
-            scores = np.vecdot(self._rows[positions], query)
-        return scores
+        known = self._recent.get(query.tobytes())
+        if known is None and 4 * len(positions) <= len(self._rows):
+            scores: Scores = np.vecdot(self._rows[positions], query)
+            return scores
+        if known is None:  # copying rows would cost more than multiplying them all
+            known = self._every(query)
+        return known[positions]
+
+    def _every(self, query: Scores) -> Scores:
+        key = query.tobytes()
+        known = self._recent.get(key)
+        if known is None:
+            known = np.vecdot(self._rows, query)
+            with self._lock:
+                self._recent[key] = known
+                while len(self._recent) > _RECENT:
+                    self._recent.popitem(last=False)
+        return known
 
     def first(self, query: Scores, count: int, allowed: Mask | None) -> tuple[Ids, Scores]:
         """As in Sieve."""
@@ -77,7 +99,7 @@ class NumpySieve:
 
     def expected(self, query: Scores, least: float, allowed: Mask | None) -> int:
         """As in Sieve; exact, because it costs no more."""
-        above = np.vecdot(self._rows, query) >= least
+        above = self._every(query) >= least
         return int(np.count_nonzero(above if allowed is None else above & allowed))
 
 

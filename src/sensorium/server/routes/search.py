@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Query, Request
@@ -12,11 +14,12 @@ from fastapi.responses import Response
 from numpy.typing import NDArray
 
 from sensorium import settings
-from sensorium.errors import LibraryError
+from sensorium.errors import LibraryError, SensoriumError
 from sensorium.photos.library import Library
 from sensorium.photos.query.model import Query as Sentence
 from sensorium.photos.query.model import Term
 from sensorium.photos.search import suggestions
+from sensorium.photos.search.answers import looks
 from sensorium.photos.search.ranking import Results
 from sensorium.server.access.limits import MAX_UPLOAD
 from sensorium.server.api import documents, requests
@@ -59,10 +62,14 @@ async def search(
     """Photos that fit a sentence, how it was understood, and why each is there."""
     page = _Page(k, cursor, sort, everything)
 
-    def ask(library: Library) -> documents.Found:
-        return _found(library, _parsed(services, library, q), page, {})
+    def understand(library: Library) -> tuple[Sentence, Future[Any] | None]:
+        query = _parsed(services, library, q)
+        return query, _encoded(services, library, query)
 
-    return answer(await services.call(ask))
+    query, encoded = await services.call(understand)
+    if encoded is not None:  # meanwhile others search, and their words are encoded with these
+        await asyncio.shield(asyncio.wrap_future(encoded))
+    return answer(await services.call(lambda library: _found(library, query, page, {})))
 
 
 @router.post("/search", response_model=documents.Found, dependencies=VIEW)
@@ -191,6 +198,15 @@ def _parsed(services: Services, library: Library, words: str) -> Sentence:
     return services.memory.get(
         ("parse", words), state, lambda: library.parse(words, image_exists=lambda _: False)
     )
+
+
+def _encoded(services: Services, library: Library, query: Sentence) -> Future[Any] | None:
+    """The vectors of a query's words, on their way; None when they are known, or there is no model."""
+    words = [term.words for term in looks(query) if term.words is not None]
+    try:
+        return services.encoding.ahead(library.answering(), words) if words else None
+    except SensoriumError:
+        return None  # the search itself says what is missing
 
 
 def _found(library: Library, query: Sentence, page: _Page, pictures: Pictures) -> documents.Found:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from sensorium.media.image import ImageSpec
 
 Vectors = NDArray[np.float32]
+_Result = TypeVar("_Result")
 
 REMEMBERED = 2048
 """Sentences of each model whose vectors are kept: 4 MB for 512 numbers each."""
@@ -42,6 +44,21 @@ class Encoding:
                 self._opened[name] = BatchingEncoder(self._loader(name), self._worker)
             return self._opened[name]
 
+    def submit(self, work: Callable[..., _Result], *arguments: object) -> Future[_Result]:
+        """Let the worker do something with networks, after what it was given before.
+
+        Models are used there as ``bare`` gives them: what ``load`` gives would wait for the worker itself.
+        """
+        return self._worker.submit(work, *arguments)
+
+    def bare(self, name: str) -> Encoder:
+        """A model by name, for work that the worker does (``submit``). Raises ModelNotFoundError."""
+        return self.load(name).encoder
+
+    def ahead(self, encoder: Encoder, texts: list[str]) -> Future[dict[str, Vectors]] | None:
+        """As ``BatchingEncoder.ahead``, for a model that was opened here."""
+        return encoder.ahead(texts) if isinstance(encoder, BatchingEncoder) else None
+
     def close(self) -> None:
         """End the worker after what it is at; whoever still waits gets an error."""
         self._worker.shutdown(wait=True, cancel_futures=True)
@@ -59,7 +76,7 @@ class BatchingEncoder:
     """An ``Encoder`` whose calls are done by the one worker, those of several threads in one batch."""
 
     def __init__(self, encoder: Encoder, worker: ThreadPoolExecutor) -> None:
-        self._encoder = encoder
+        self.encoder = encoder
         self._worker = worker
         self._lock = threading.Lock()
         self._open: _Batch | None = None
@@ -68,26 +85,26 @@ class BatchingEncoder:
     @property
     def name(self) -> str:
         """As ``Encoder.name``."""
-        return self._encoder.name
+        return self.encoder.name
 
     @property
     def dim(self) -> int:
         """As ``Encoder.dim``."""
-        return self._worker.submit(lambda: self._encoder.dim).result()
+        return self._worker.submit(lambda: self.encoder.dim).result()
 
     @property
     def pipeline(self) -> str:
         """As ``Encoder.pipeline``."""
-        return self._encoder.pipeline
+        return self.encoder.pipeline
 
     @property
     def image_spec(self) -> ImageSpec:
         """As ``Encoder.image_spec``."""
-        return self._encoder.image_spec
+        return self.encoder.image_spec
 
     def embed_pixels(self, pixels: NDArray[np.uint8]) -> Vectors:
         """Prepared pictures, uint8 [b, h, w, 3]: float32 [b, dim], rows of unit length."""
-        return self._worker.submit(self._encoder.embed_pixels, pixels).result()
+        return self._worker.submit(self.encoder.embed_pixels, pixels).result()
 
     def embed_texts(self, texts: list[str]) -> Vectors:
         """Sentences: float32 [b, dim], rows of unit length; one batch with those of other threads."""
@@ -107,6 +124,16 @@ class BatchingEncoder:
             found.update(batch.vectors.result())
         return np.stack([found[text] for text in texts])
 
+    def ahead(self, texts: list[str]) -> Future[dict[str, Vectors]] | None:
+        """Have sentences encoded soon, with those of others; what to wait for, None when all are known.
+
+        ``embed_texts`` then answers at once. A network that runs for many sentences takes little longer than
+        for one, so whoever waits should not hold anything meanwhile.
+        """
+        with self._lock:
+            missing = [text for text in texts if text not in self._recent]
+            return self._join(missing).vectors if missing else None
+
     def _join(self, texts: list[str]) -> _Batch:
         """Add sentences to the batch that waits for the worker, a new one if there is none."""
         batch = self._open
@@ -120,7 +147,7 @@ class BatchingEncoder:
         with self._lock:
             self._open = None
         texts = list(batch.texts)
-        rows = dict(zip(texts, self._encoder.embed_texts(texts), strict=True))
+        rows = dict(zip(texts, self.encoder.embed_texts(texts), strict=True))
         with self._lock:
             self._recent.update(rows)
             while len(self._recent) > REMEMBERED:

@@ -5,6 +5,7 @@ A training step then reads a few memory-mapped rows instead of drawing pictures 
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -23,9 +24,8 @@ from sensorium.train.data.scenes import Scene, World, askable, scene
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sensorium.models.efficientnet import EfficientNetTrunk
-
 MOST = 12  # things of a scene that are kept
+_TOGETHER = 8  # pictures that are looked at together
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,12 @@ def make_shard(
     folder: Path,
     made_of: World,
     shape: Shape,
-    trunk: EfficientNetTrunk,
-    normalise: Callable[[Tensor], Tensor],
+    look: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
 ) -> Iterator[int]:
-    """Render and look at scenes into ``folder``, unless they are there; yields how many are done."""
+    """Render and look at scenes into ``folder``, unless they are there; yields how many are done.
+
+    ``look`` takes pictures uint8 [b, side, side, 3] to their maps [b, values], one behind the other.
+    """
     mark = folder / "shape.json"
     identity = json.dumps([asdict(shape), len(made_of.cutouts), len(made_of.backgrounds)])
     if mark.is_file() and mark.read_text("utf-8") == identity:
@@ -91,20 +93,18 @@ def make_shard(
             range(shape.first, shape.first + shape.count),
             chunksize=16,
         )
-        for place, (pixels, packed, told) in enumerate(made):
-            with torch.inference_mode():
-                levels = trunk.levels(normalise(torch.from_numpy(pixels)[None].permute(0, 3, 1, 2).float()))[
-                    1:
-                ]
-            row = torch.cat([level.flatten() for level in levels]).half().numpy()
+        for first in range(0, shape.count, _TOGETHER):
+            drawn = list(itertools.islice(made, _TOGETHER))
+            rows = look(np.stack([pixels for pixels, _, _ in drawn]))
             if maps is None:
                 maps = np.lib.format.open_memmap(
-                    folder / "maps.npy", mode="w+", dtype=np.float16, shape=(shape.count, len(row))
+                    folder / "maps.npy", mode="w+", dtype=np.float16, shape=(shape.count, rows.shape[1])
                 )
-            maps[place], masks[place] = row, packed
-            things.append(told)
-            if place % 100 == 99:
-                yield place + 1
+            maps[first : first + len(drawn)] = rows
+            masks[first : first + len(drawn)] = np.stack([packed for _, packed, _ in drawn])
+            things += [told for _, _, told in drawn]
+            if first % 200 == 0:
+                yield first + len(drawn)
     masks.flush()
     (folder / "things.json").write_text(json.dumps(things), "utf-8")
     mark.write_text(identity, "utf-8")

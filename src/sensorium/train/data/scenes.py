@@ -62,6 +62,9 @@ TEXTS = (
 SMALLEST = 0.002
 """Share of the picture that a thing must show to be asked for."""
 
+LARGEST = 25_000_000
+"""Pixels of a cut-out's file; larger ones would take seconds each."""
+
 
 @dataclass(frozen=True)
 class Cutout:
@@ -280,9 +283,17 @@ def _size(random: np.random.Generator, canvas: _Canvas, least: float, most: floa
 
 
 def _opened(cutout: Cutout, random: np.random.Generator, size: float) -> Image.Image | None:
-    """A cut-out of about that size, turned and mirrored; None when it has no transparent surroundings."""
-    with Image.open(cutout.path) as file:
-        image = file.convert("RGBA")
+    """A cut-out of about that size, turned and mirrored; None when it is unfit.
+
+    It needs transparent surroundings; among thousands of drawings a few are larger than any photograph.
+    """
+    try:
+        with Image.open(cutout.path) as file:
+            if file.width * file.height > LARGEST:
+                return None
+            image = file.convert("RGBA")
+    except Image.DecompressionBombError:
+        return None
     box = image.getchannel("A").point([0] * 128 + [255] * 128).getbbox()
     if box is None or np.asarray(image.getchannel("A")).min() > 0:
         return None
