@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,12 +56,11 @@ class Server:
 
 
 @contextmanager
-def serving(library: Path, *arguments: str) -> Iterator[Server]:
+def serving(library: Path, *arguments: str, program: Sequence[str] = ("-m", "sensorium")) -> Iterator[Server]:
     """``sensorium serve`` on a free port, ended with the context."""
     command = [
         sys.executable,
-        "-m",
-        "sensorium",
+        *program,
         "serve",
         "--library",
         str(library),

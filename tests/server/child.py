@@ -6,7 +6,7 @@ if __name__ == "__main__":  # decoding processes import this file again
     import sys
     from pathlib import Path
 
-    from serving import Models
+    from serving import DiscCutter, Models
 
     from sensorium.server import running
     from sensorium.server.settings import Patience, ServerSettings
@@ -25,4 +25,4 @@ if __name__ == "__main__":  # decoding processes import this file again
             resource.setrlimit(resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
         print(json.dumps({"url": server.url, "token": server.token}), flush=True)
 
-    running.run(ServerSettings(**options), ready, loader=Models())
+    running.run(ServerSettings(**options), ready, loader=Models(), cutter=DiscCutter())

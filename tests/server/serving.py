@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.testclient import TestClient
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "photos"))
+from cutting_fakes import DiscCutter
 from photo_fakes import Models, plain, write
 
 from sensorium.photos.library import Library
@@ -42,9 +43,10 @@ def index(folder: Path, *pictures: Path) -> None:
             pass
 
 
-def application(folder: Path, **options):
+def application(folder: Path, *, cutter=None, **options):
     """The application of a library, listening (by what it is told) on loopback unless told otherwise."""
-    return create_app(ServerSettings(library=folder, **options), loader=Models())
+    settings = ServerSettings(library=folder, **options)
+    return create_app(settings, loader=Models(), cutter=cutter or DiscCutter())
 
 
 @contextmanager

@@ -81,7 +81,10 @@ def test_settings_get_the_types_of_their_fields() -> None:
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["nothing"], "no recipe is called 'nothing'; there are contrastive, mini-clip, mini-sam, small"),
+        (
+            ["nothing"],
+            "no recipe is called 'nothing'; there are contrastive, mask-engine, mini-clip, mini-sam, small",
+        ),
         (["small", "--set", "data=x", "--set", "stepz=3"], "no setting 'stepz'; there are data, out, steps,"),
         (
             ["small", "--set", "data=x", "--set", "steps=many"],

@@ -60,6 +60,9 @@ def serve(
     new_token: Annotated[
         bool, typer.Option("--new-token", help="Make another administrator's token, and show it.")
     ] = False,
+    cut_model: Annotated[
+        str, typer.Option("--cut-model", metavar="NAME", help="The model that cuts things out of photos.")
+    ] = "sensorium/mini-sam",
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in your browser.")] = False,
 ) -> None:
     """Show the photo library in a browser, on this machine or, with a token, on others."""
@@ -79,6 +82,8 @@ def serve(
         sign_in=sign_in,
         without_tls=without_tls,
         watch=True,
+        ahead=5.0,
+        cut_model=cut_model,
     )
 
     def ready(server: Ready) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 RECIPES = {
     "contrastive": "sensorium.train.recipes.contrastive",
+    "mask-engine": "sensorium.train.recipes.mask_engine",
     "mini-clip": "sensorium.train.recipes.mini_clip",
     "mini-sam": "sensorium.train.recipes.mini_sam",
 }

@@ -60,6 +60,7 @@ _SMALL = 16  # pixels a side of what frames are compared by
 _PLAIN = 6.0  # standard deviation of a frame's brightness, 0 to 255, below which it shows nothing
 _ALIKE = 12.0  # mean difference of two small frames below which they show the same
 _LEAD = 0.5  # seconds; frames wait no longer for those that are shown before them
+_FAILURES = 100  # damaged places in a row, after which the rest is given up
 _GAP = 10.0  # seconds that are decoded rather than sought over, where nobody knows the key frames
 
 # First bytes, where they stand, the only reader that the file is given to, and what people call it.
@@ -164,6 +165,18 @@ def read_poster(source: Path | bytes | BinaryIO) -> Image.Image:
     raise BadImageError("none of its pictures can be decoded")
 
 
+def frames(source: Path | bytes | BinaryIO, *, start: float = 0.0) -> Iterator[Frame]:
+    """Every picture of a film from ``start`` seconds on, upright, in full size, in the order they are shown.
+
+    Damaged pictures are left out, and decoding goes on behind them; nothing comes where the film is shorter.
+    There is no limit of time. Errors are those of `read_video`.
+    """
+    with _opened(source) as (container, stream, _, size):
+        reader = _Reader(container, stream, size, seconds=math.inf)
+        for frame in reader.onwards(start):
+            yield Frame(reader.time(frame), reader.picture(frame, None))
+
+
 @contextmanager
 def _opened(source: Path | bytes | BinaryIO) -> Iterator[tuple[InputContainer, VideoStream, str, int]]:
     """A film's container, the stream of its pictures, the name of its format, and its size in bytes."""
@@ -242,9 +255,11 @@ def _told() -> Iterator[None]:
 class _Reader:
     """Decodes frames of one film, as few as it can, until its time is up."""
 
-    def __init__(self, container: InputContainer, stream: VideoStream, size: int) -> None:
+    def __init__(
+        self, container: InputContainer, stream: VideoStream, size: int, seconds: float | None = None
+    ) -> None:
         self._container, self._stream = container, stream
-        self._ends = time.monotonic() + SECONDS
+        self._ends = time.monotonic() + (SECONDS if seconds is None else seconds)
         self._base = float(stream.time_base or 1 / 1000)
         self._start = (stream.start_time or 0) * self._base
         self._decoding: Iterator[VideoFrame] | None = None
@@ -287,12 +302,12 @@ class _Reader:
         stretch = self.duration / count
         middles = [(number + 0.5) * stretch for number in range(count)]
         found = [
-            Frame(self._time(frame), self.picture(frame, side)) for frame in self.around(middles, stretch / 2)
+            Frame(self.time(frame), self.picture(frame, side)) for frame in self.around(middles, stretch / 2)
         ]
         if not found:  # a film of a few pictures may end before the middle of what it says
             self._seek(0.0)
             found = [
-                Frame(self._time(frame), self.picture(frame, side)) for frame in self.around([0.0], math.inf)
+                Frame(self.time(frame), self.picture(frame, side)) for frame in self.around([0.0], math.inf)
             ]
         if not found:
             raise BadImageError("none of its pictures can be decoded")
@@ -312,6 +327,21 @@ class _Reader:
             frame = self._next(moment - slack)
             if frame is not None:
                 yield frame
+
+    def onwards(self, moment: float) -> Iterator[VideoFrame]:
+        """All whole frames from a moment on."""
+        self._seek(moment - _LEAD)
+        failures = 0
+        while failures < _FAILURES:
+            frame = self._next(moment)
+            if frame is not None:
+                failures = 0
+                yield frame
+            elif self._decoding is None:  # a damaged place
+                failures += 1
+                self._decoding = self._container.decode(self._stream)
+            else:
+                return
 
     def _worth_seeking(self, moment: float) -> bool:
         """Whether a key frame lies between here and a moment."""
@@ -339,7 +369,7 @@ class _Reader:
 
         try:
             for frame in self._decoding or ():
-                self._at = self._time(frame)
+                self._at = self.time(frame)
                 if self._at >= least and not frame.is_corrupt:
                     return frame
                 if self.late:
@@ -348,7 +378,8 @@ class _Reader:
             self._decoding = None
         return None
 
-    def _time(self, frame: VideoFrame) -> float:
+    def time(self, frame: VideoFrame) -> float:
+        """When a frame is shown: seconds from the start."""
         at = frame.pts if frame.pts is not None else frame.dts
         return max(0.0, (at or 0) * float(frame.time_base or self._base) - self._start)
 

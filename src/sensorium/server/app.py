@@ -44,9 +44,15 @@ if TYPE_CHECKING:
 
     from sensorium.photos.encoder import EncoderLoader
     from sensorium.server.settings import ServerSettings
+    from sensorium.server.tasks.cutting import SegmenterLoader
 
 
-def create_app(settings: ServerSettings, *, loader: EncoderLoader | None = None) -> FastAPI:
+def create_app(
+    settings: ServerSettings,
+    *,
+    loader: EncoderLoader | None = None,
+    cutter: SegmenterLoader | None = None,
+) -> FastAPI:
     """The application for one library.
 
     Its lifespan takes the library for this server alone, makes it when there is none, opens it and ends
@@ -55,6 +61,7 @@ def create_app(settings: ServerSettings, *, loader: EncoderLoader | None = None)
     Args:
         settings: Where the library is, and how the server is reached.
         loader: Opens models by name; the installed and pulled ones when absent.
+        cutter: The same for the model that cuts.
     """
     library = LibraryFile(settings.library)
     attempts = Attempts()
@@ -63,7 +70,14 @@ def create_app(settings: ServerSettings, *, loader: EncoderLoader | None = None)
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with contextlib.ExitStack() as ending:
             await anyio.to_thread.run_sync(_open_library, settings, app, ending)
-            services = Services(settings.library, loader=loader, watch=settings.watch)
+            services = Services(
+                settings.library,
+                loader=loader,
+                watch=settings.watch,
+                ahead=settings.ahead,
+                cut_model=settings.cut_model,
+                cutter=cutter,
+            )
             app.state.services = services
             await services.start()
             library.remember(services.reopen)

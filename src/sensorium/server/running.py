@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from sensorium.photos.encoder import EncoderLoader
     from sensorium.server.settings import ServerSettings
+    from sensorium.server.tasks.cutting import SegmenterLoader
 
 BACKLOG = 512
 LAST_SECONDS = 5
@@ -44,6 +45,7 @@ def run(
     *,
     new_token: bool = False,
     loader: EncoderLoader | None = None,
+    cutter: SegmenterLoader | None = None,
 ) -> None:
     """Serve until Ctrl-C or a termination signal.
 
@@ -52,13 +54,14 @@ def run(
         ready: Called once, when the server listens.
         new_token: Make another administrator's token.
         loader: As for ``create_app``.
+        cutter: As for ``create_app``.
 
     Raises:
         SensoriumError: The address cannot be taken, the library cannot be opened or has a server already.
     """
     _allow_many_files()
     with contextlib.closing(_listen(settings.host, settings.port)) as listener:
-        app = create_app(settings, loader=loader)
+        app = create_app(settings, loader=loader, cutter=cutter)
         config = uvicorn.Config(
             app,
             http=connections.protocol(settings.patience),

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,8 @@ from sensorium.server.pictures.decoders import Decoders
 from sensorium.server.pictures.thumbnails import Thumbnails
 from sensorium.server.pictures.uploads import Uploads
 from sensorium.server.preferences import Preferences
+from sensorium.server.settings import CUT_MODEL
+from sensorium.server.tasks.cutting import Cutting, SegmenterLoader
 from sensorium.server.tasks.encoding import Encoding
 from sensorium.server.tasks.events import Events
 from sensorium.server.tasks.jobs import Jobs
@@ -62,6 +65,9 @@ class Services:
         loader: Opens models by name; the installed and pulled ones when absent.
         backups: Where backups are kept; a folder of the library when absent.
         watch: Follow the library's folders, as long as people want it.
+        ahead: After so many seconds without a request, make small pictures that nobody has asked for yet.
+        cut_model: The name or the folder of the model that cuts things out of photos.
+        cutter: Opens it by name; the installed and pulled ones when absent.
 
     Raises LibraryError when the library cannot be opened.
     """
@@ -73,15 +79,21 @@ class Services:
         loader: EncoderLoader | None = None,
         backups: Path | None = None,
         watch: bool = False,
+        ahead: float | None = None,
+        cut_model: str = CUT_MODEL,
+        cutter: SegmenterLoader | None = None,
     ) -> None:
         self.folder = folder
         self.watch = watch
+        self.ahead = ahead
+        self.asked = time.monotonic()  # when the last request came
         self.backups = backups or folder / "backups"
         self.encoding = Encoding(loader)
         self._lock = threading.Lock()
         self._opened = self._open()
         self.events = Events()
         self.decoders = Decoders()
+        self.cutting = Cutting(self.encoding, self.decoders, cut_model, loader=cutter)
         self.contents = Contents()
         self.thumbnails = Thumbnails(folder / "thumbnails", self.decoders)
         self.uploads = Uploads()
@@ -121,6 +133,11 @@ class Services:
             from sensorium.server.tasks.watching import Watching
 
             self._tasks.append(asyncio.create_task(Watching(self).run(), name="watch"))
+        if self.ahead is not None:
+            from sensorium.server.pictures.ahead import Ahead
+
+            ahead = Ahead(self, quiet=self.ahead)
+            self._tasks.append(asyncio.create_task(ahead.run(), name="thumbnails ahead"))
 
     async def stop(self) -> None:
         """End jobs and workers; the library is closed when its last request is done."""

@@ -10,6 +10,8 @@ from sensorium.server.access import addresses
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8765
+CUT_MODEL = "sensorium/mini-sam"
+"""The model that cuts things out of photos unless another one is named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,8 @@ class ServerSettings:
         sign_in: Demand a token on loopback, too: on a machine of many users, or behind a proxy.
         without_tls: Listen beyond loopback without TLS, because something else encrypts.
         watch: Follow the library's folders, as long as people want it.
+        ahead: Seconds without a request after which small pictures are made ahead; None: never.
+        cut_model: The name or the folder of the model that cuts things out of photos.
         patience: With slow clients, and with many.
         loopback: Whether only this machine reaches the server; follows from the host.
         names: Names and addresses by which it may be asked for, besides those of this machine.
@@ -60,6 +64,8 @@ class ServerSettings:
     sign_in: bool = False
     without_tls: bool = False
     watch: bool = False
+    ahead: float | None = None
+    cut_model: str = CUT_MODEL
     patience: Patience = Patience()
     loopback: bool = field(init=False)
     names: frozenset[str] = field(init=False)

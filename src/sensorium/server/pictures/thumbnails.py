@@ -2,8 +2,9 @@
 
 They are made when they are first asked for, and not while photos are indexed: an indexer that also wrote
 three sizes of everything would take twice as long, and most photos of a large library are never looked at.
-A size that is made brings the smaller ones along, which then cost next to nothing. A moved photo keeps its
-thumbnails, and one whose disk is away still has those that were made.
+The smallest size alone is made ``ahead``, while nobody asks for anything. A size that is made brings the
+smaller ones along, which then cost next to nothing. A moved photo keeps its thumbnails, and one whose disk is
+away still has those that were made.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from sensorium.server.routes import (
     albums,
     backups,
+    cut,
     duplicates,
     events,
     jobs,
@@ -22,6 +23,7 @@ from sensorium.server.routes import (
 ROUTERS: tuple[APIRouter, ...] = (
     status.router,
     photos.router,
+    cut.router,
     search.router,
     places.router,
     albums.router,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated
 
 from fastapi import Depends, Path, Request
@@ -15,6 +16,7 @@ PREFIX = "/api/v1"
 async def services_of(request: Request) -> Services:
     """The services of the application that was asked."""
     services: Services = request.app.state.services
+    services.asked = time.monotonic()
     return services
 
 

@@ -38,8 +38,17 @@ export const openPhoto = computed(() => {
   return match ? Number(match[1]) : null;
 });
 
+/** Id of the photo that things are cut out of; null when nothing is. */
+export const openCut = computed(() => {
+  const match = /^\/photo\/(\d+)\/cut$/.exec(new URL(address.value, location.origin).pathname);
+  return match ? Number(match[1]) : null;
+});
+
+/** Is there something over the room? */
+export const covered = computed(() => openPhoto.value !== null || openCut.value !== null);
+
 /** The room that is shown, also under an open viewer. */
-export const roomAddress = computed(() => (openPhoto.value === null ? address.value : under.value));
+export const roomAddress = computed(() => (covered.value ? under.value : address.value));
 export const route = computed(() => read(roomAddress.value));
 
 /** @type {Map<string, number>} scroll place of each history entry */
@@ -60,7 +69,7 @@ export const rememberedScroll = () => places.get(entry) ?? 0;
  */
 export function navigate(to, options = {}) {
   remember();
-  const keep = options.keepRoom || /^\/photo\/\d+$/.test(to);
+  const keep = options.keepRoom || /^\/photo\/\d+(\/cut)?$/.test(to);
   const state = { entry: options.replace ? entry : crypto.randomUUID?.() ?? String(Math.random()), under: keep ? roomAddress.peek() : undefined,
     over: keep ? Number(history.state?.over ?? 0) + (options.replace ? 0 : 1) : undefined };
   if (options.replace) history.replaceState(state, "", to);
@@ -75,6 +84,12 @@ export function closePhoto() {
   const over = Number(history.state?.over ?? 0);
   if (over) history.go(-over); // past all photos that were opened from one another
   else navigate(under.peek(), { replace: true });
+}
+
+/** Leaves the cutting of a photo: back to the photo. @param {number} id */
+export function closeCut(id) {
+  if (history.state?.over) history.back();
+  else navigate(`/photo/${id}`, { replace: true });
 }
 
 function arrive() {

@@ -5,7 +5,7 @@ import { html, useEffect, useRef, useState } from "../vendor/preact.js";
 import { api, query } from "../lib/api.js";
 import { said, t } from "../lib/i18n.js";
 import { addTerm, searchByFile } from "../lib/picture-search.js";
-import { navigate, openPhoto, route } from "../lib/router.js";
+import { covered, navigate, route } from "../lib/router.js";
 import { readSearch, searchAddress } from "../lib/search-state.js";
 import { Button } from "./button.js";
 import { SlotIcon } from "./chips.js";
@@ -100,7 +100,7 @@ export function SearchBox() {
   useEffect(() => setText(shown), [shown]);
   useEffect(() => {
     const slash = (/** @type {KeyboardEvent} */ event) => {
-      if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target) || openPhoto.peek() !== null) return;
+      if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target) || covered.peek()) return;
       event.preventDefault();
       input.current?.focus();
       input.current?.select();

@@ -4,7 +4,7 @@ import { Component, html, useEffect, useState } from "../vendor/preact.js";
 import { session } from "../lib/api.js";
 import { startEvents } from "../lib/events.js";
 import { t } from "../lib/i18n.js";
-import { navigate, openPhoto, roomAddress, route } from "../lib/router.js";
+import { covered, navigate, openCut, openPhoto, roomAddress, route } from "../lib/router.js";
 import { AlbumChoice } from "./album-dialog.js";
 import { Questions } from "./dialog.js";
 import { Navigation, TabBar } from "./navigation.js";
@@ -73,7 +73,7 @@ class Guard extends Component {
   }
 }
 
-/** A part that is fetched after the first picture stands. @param {{ load: RoomLoader }} properties */
+/** A part that is fetched after the first picture stands. @param {{ load: RoomLoader } & Record<string, any>} properties */
 function Later({ load, ...rest }) {
   const [Found, setFound] = useState(/** @type {import("preact").ComponentType<any> | null} */ (null));
   useEffect(() => {
@@ -86,6 +86,7 @@ function Later({ load, ...rest }) {
 
 const loadProgress = () => import("../rooms/progress.js");
 const loadViewer = () => import("./viewer.js");
+const loadCut = () => import("../rooms/cut.js");
 
 /** Sends those who must sign in to where they can; they come back to where they were. */
 function useSignIn() {
@@ -108,8 +109,8 @@ export function Shell() {
     return html`<main class="bare" id="main"><${Guard} key=${name}><${Room} name=${name} /><//></main><${Toasts} /><${Questions} />`;
   }
   return html`
-    <a class="skip" href="#main" inert=${openPhoto.value !== null} onClick=${skip}>${t("shell.skip")}</a>
-    <div class="shell" inert=${openPhoto.value !== null}>
+    <a class="skip" href="#main" inert=${covered.value} onClick=${skip}>${t("shell.skip")}</a>
+    <div class="shell" inert=${covered.value}>
       <header class="top"><a class="brand" href="/" aria-label="Sensorium"><img src=${new URL("../icon.svg", import.meta.url).href} alt="" width="30" height="30" /><span>Sensorium</span></a>
         <${SearchBox} />
       </header>
@@ -122,6 +123,7 @@ export function Shell() {
       <div class="progress-slot"><${Guard}><${Later} load=${loadProgress} /><//></div>
     </div>
     ${openPhoto.value !== null && html`<${Guard}><${Later} load=${loadViewer} /><//>`}
+    ${openCut.value !== null && html`<${Guard} key=${`cut ${openCut.value}`}><${Later} load=${loadCut} id=${openCut.value} /><//>`}
     <${AlbumChoice} /><${Toasts} /><${Questions} />`;
 }
 

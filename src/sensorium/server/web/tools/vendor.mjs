@@ -20,10 +20,10 @@ const ICONS = `
   ellipsis-vertical external-link eye eye-off file-warning film filter folder folder-minus folder-open
   folder-plus folder-search gauge globe hard-drive hash heart heart-off house image image-off image-plus images
   info key-round languages layers layout-grid link list loader-circle locate lock log-in log-out map map-pin maximize
-  menu merge minimize minus monitor moon mountain paw-print pencil play plus power refresh-cw refresh-ccw rotate-ccw
-  save scan-face scan-search scan-text search search-x server settings share-2 shield shield-check
-  sliders-horizontal smile sparkles split square square-check square-pen star sun sun-moon tag text text-search
-  trash-2 triangle-alert unlink unplug upload user user-check user-minus user-plus user-round user-x users users-round video
+  menu merge minimize minus monitor moon mountain mouse-pointer-click paw-print pencil play plus power refresh-cw refresh-ccw rotate-ccw
+  redo-2 save scan-face scan-search scan-text search search-x server settings share-2 shield shield-check
+  sliders-horizontal smile sparkles scissors split square square-check square-dashed-mouse-pointer square-pen star sun sun-moon tag text text-search
+  trash-2 triangle-alert undo-2 unlink unplug upload user user-check user-minus user-plus user-round user-x users users-round video
   wand-sparkles wifi-off wrench x zoom-in zoom-out
 `.trim().split(/\s+/);
 

@@ -184,3 +184,36 @@ export interface Shared {
   expires_at: string;
   photos: SharedPhoto[];
 }
+
+/** A thing in a photo; box and area in pixels of the upright original. */
+export interface CutMask {
+  box: [number, number, number, number];
+  area: number;
+  quality: number;
+  stability: number;
+  level: "part" | "object" | "whole" | null;
+  label: string | null;
+  score: number | null;
+  /** SVG path in pixels of the answer's width and height, rule evenodd. */
+  outline: string;
+}
+
+export interface CutAnswer {
+  width: number;
+  height: number;
+  masks: CutMask[];
+  best: number | null;
+  took: number;
+}
+
+/** What was pointed at, in pixels of the upright original: a box, words or the first point, then points that refine it. */
+export interface CutPrompt {
+  /** x, y and 1 for a point on the thing, 0 for one that is not. */
+  points: [number, number, 0 | 1][];
+  /** Left, top, right, bottom. */
+  box: [number, number, number, number] | null;
+  words: string | null;
+  all: boolean;
+  /** Which answer to the start is meant; null: the best, or with `all` all of them. */
+  choice: number | null;
+}
