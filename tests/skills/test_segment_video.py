@@ -12,7 +12,7 @@ from PIL import Image
 
 from moving_scenes import BLUE, SIZE, ByColour, Moment, across, along, moment, scenery
 from sensorium.errors import SensoriumError
-from sensorium.skills.segment import storage
+from sensorium.skills.segment import DEFAULT_MODEL, storage
 from sensorium.skills.segment.masks import mask_of, overlap
 from sensorium.skills.segment.prompts import Prompt
 from sensorium.skills.segment.segmenter import Segmenter, load
@@ -231,14 +231,11 @@ def test_a_real_network_answers_in_every_frame(network: Segmenter, size: tuple[i
     json.dumps([one.mask.document() for one in found if one.mask])
 
 
-@pytest.mark.slow
-def test_mini_sam_follows_a_thing_over_a_picture(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The shipped network, once clicked, on a star that moves, turns and then leaves."""
-    monkeypatch.setenv("SENSORIUM_HOME", str(tmp_path_factory.mktemp("home")))
+@pytest.mark.real_weights
+def test_a_trained_network_follows_a_thing_over_a_picture() -> None:
+    """Once clicked, on a star that moves, turns and then leaves."""
     film = along(across(30, (60, 60), (8, 5)), side=70)
-    found = list(propagate(load("sensorium/mini-sam"), [one.image for one in film], Prompt(((60, 60, 1),))))
+    found = list(propagate(load(DEFAULT_MODEL), [one.image for one in film], Prompt(((60, 60, 1),))))
     shares = reached(found, film)
     whole = film[0].truth.sum()
     seen = [share for one, share in zip(film, shares, strict=False) if one.truth.sum() > 0.9 * whole]

@@ -21,6 +21,10 @@ WANTED = {
     "google/siglip2-base-patch16-224",
     "OFA-Sys/chinese-clip-vit-base-patch16",
     "google/vit-base-patch16-224",
+    "dhkim2810/MobileSAM",
+    "facebook/sam-vit-base",
+    "facebook/sam-vit-large",
+    "facebook/sam-vit-huge",
 }
 
 
@@ -36,8 +40,8 @@ def test_entries_are_complete(known: Entry) -> None:
     assert known.good_for
     assert known.megabytes > 0
     assert set(known.languages) <= {"en", "zh"}
-    assert known.weights in WEIGHTS or known.onnx
-    assert "config.json" in known.support or known.onnx
+    assert known.weights in WEIGHTS or known.bare
+    assert ("config.json" in known.support) is not known.bare
     assert known.embedded == known.name.startswith("sensorium/")
     if known.revision is None and not known.embedded:
         assert set(known.sha256) == set(known.file_names)  # then the content is what is pinned

@@ -177,6 +177,26 @@ def test_the_catalogs_revision_is_taken(hub: Hub, monkeypatch: pytest.MonkeyPatc
     assert find(NAME).weights[0].name == "pytorch_model.bin"
 
 
+def test_a_lone_file_of_its_authors_needs_no_config(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    mobile = catalog.entry("dhkim2810/MobileSAM")
+    assert mobile is not None
+    digest = hashlib.sha256(WEIGHTS).hexdigest()
+    lone = replace(mobile, name=NAME, sha256=MappingProxyType({"mobile_sam.pt": digest}))
+    monkeypatch.setattr(catalog, "ENTRIES", (lone,))
+    with pytest.raises(ModelNotFoundError, match=r"put mobile_sam\.pt into"):
+        find(NAME)
+    hub.files = {"README.md": b"# a card", "mobile_sam.pt": WEIGHTS}
+    fetch(hub)
+    found = find(NAME)
+    assert (found.name, found.family, found.image) == (NAME, "sam_original", mobile.image)
+    assert [path.name for path in found.weights] == ["mobile_sam.pt"]
+    assert pull.verify_hashes(NAME, found.folder) == []
+    hub.files["mobile_sam.pt"] = WEIGHTS[::-1]
+    found.weights[0].unlink()
+    with pytest.raises(CheckpointError, match="the catalog says"):
+        fetch(hub)
+
+
 def test_shards_are_pulled(hub: Hub) -> None:
     table = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
     del hub.files["model.safetensors"], hub.files["pytorch_model.bin"]

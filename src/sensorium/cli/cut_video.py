@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from sensorium.skills.segment import DEFAULT_MODEL
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -38,7 +40,7 @@ def cut_video(
     first: Prompt | Mask,
     output: Path,
     *,
-    model: str = "sensorium/mini-sam",
+    model: str = DEFAULT_MODEL,
     at: float = 0.0,
     as_json: bool = False,
 ) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 import sensorium
-from sensorium.cli import collections, describe, library, models, people, photos, serve, train, watch
+from sensorium.cli import collections, cut, describe, library, models, people, photos, serve, train, watch
 from sensorium.errors import SensoriumError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ collections.register(app)
 serve.register(app)
 watch.register(app)
 train.register(app)
+cut.register(app)
 app.add_typer(library.app, name="library")
 app.add_typer(models.app, name="models")
 

@@ -157,7 +157,7 @@ def _summary(name: str) -> dict[str, Any]:
     from sensorium.weights.pull import read_record
 
     entry, folder = catalog.entry(name), folder_of(name)
-    signs = [entry.weights] if entry and entry.onnx else ["config.json", "open_clip_config.json"]
+    signs = [entry.weights] if entry and entry.bare else ["config.json", "open_clip_config.json"]
     installed = any((folder / sign).is_file() for sign in signs)
     record = read_record(folder) if installed else None
     row: dict[str, Any] = {

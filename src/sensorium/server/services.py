@@ -30,11 +30,11 @@ from sensorium.server.pictures.decoders import Decoders
 from sensorium.server.pictures.thumbnails import Thumbnails
 from sensorium.server.pictures.uploads import Uploads
 from sensorium.server.preferences import Preferences
-from sensorium.server.settings import CUT_MODEL
 from sensorium.server.tasks.cutting import Cutting, SegmenterLoader
 from sensorium.server.tasks.encoding import Encoding
 from sensorium.server.tasks.events import Events
 from sensorium.server.tasks.jobs import Jobs
+from sensorium.skills.segment import DEFAULT_MODEL as CUT_MODEL
 
 _Result = TypeVar("_Result")
 

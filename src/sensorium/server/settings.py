@@ -7,11 +7,10 @@ from pathlib import Path
 
 from sensorium.errors import SensoriumError
 from sensorium.server.access import addresses
+from sensorium.skills.segment import DEFAULT_MODEL as CUT_MODEL
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8765
-CUT_MODEL = "sensorium/mini-sam"
-"""The model that cuts things out of photos unless another one is named."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ USUAL_FILES = ("config.json", "preprocessor_config.json", "model.safetensors", "
 _CLIP_VOCABULARY = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt")
 _CLIP_MEAN, _CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 _HALF = (0.5, 0.5, 0.5)
+_SAM_IMAGE = ImageSpec(1024, 1024, "longest", 1024, "bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,13 @@ class Entry:
     """Whether it ships inside the package and needs no pull."""
     onnx: bool = False
     """Whether ``weights`` is a whole network that is run as it is, without a ``config.json``."""
+    lone: bool = False
+    """Whether ``weights`` is a file of its authors' without a ``config.json``: its tensors say what it is."""
+
+    @property
+    def bare(self) -> bool:
+        """Whether it comes without a ``config.json``."""
+        return self.onnx or self.lone
 
     @property
     def file_names(self) -> tuple[str, ...]:
@@ -56,6 +64,20 @@ class Entry:
 
 def _clip(side: int) -> ImageSpec:
     return ImageSpec(side, side, "crop", side, "bicubic", _CLIP_MEAN, _CLIP_STD)
+
+
+def _sam(size: str, revision: str, megabytes: int, good_for: str) -> Entry:
+    """A Segment Anything as transformers lays it out on the hub."""
+    return Entry(
+        name=f"facebook/sam-vit-{size}",
+        revision=revision,
+        licence="Apache-2.0",
+        good_for=good_for,
+        languages=(),
+        megabytes=megabytes,
+        support=("config.json", "preprocessor_config.json"),
+        image=_SAM_IMAGE,
+    )
 
 
 _OPENAI = "MIT (stated in the repository openai/CLIP)"
@@ -202,6 +224,39 @@ ENTRIES: tuple[Entry, ...] = (
         megabytes=347,
         support=("config.json", "preprocessor_config.json"),
         image=ImageSpec(224, 224, "squash", 224, "bilinear", _HALF, _HALF),
+    ),
+    Entry(
+        name="dhkim2810/MobileSAM",
+        revision=None,
+        licence="Apache-2.0 (stated in the repository ChaoningZhang/MobileSAM)",
+        good_for="cutting things out on a laptop: a small encoder before the decoder of SAM",
+        languages=(),
+        megabytes=41,
+        weights="mobile_sam.pt",
+        support=(),
+        sha256=MappingProxyType(
+            {"mobile_sam.pt": "6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f"}
+        ),
+        image=_SAM_IMAGE,
+        lone=True,
+    ),
+    _sam(
+        "base",
+        "70c1a07f894ebb5b307fd9eaaee97b9dfc16068f",
+        375,
+        "cutting things out with fine edges; seconds a picture on a CPU, then milliseconds a click",
+    ),
+    _sam(
+        "large",
+        "6851e0441005b0fb96f2cc4dfac472f3d1b14af1",
+        1250,
+        "better masks than base at three times its cost",
+    ),
+    _sam(
+        "huge",
+        "87aecf0df4ce6b30cd7de76e87673c49644bdf67",
+        2565,
+        "the best masks of the three; wants a GPU or patience",
     ),
     Entry(
         name="opencv/face_detection_yunet",

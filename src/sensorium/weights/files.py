@@ -11,7 +11,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -78,11 +78,13 @@ def find(name_or_folder: str | Path) -> ModelFiles:
         CheckpointError: Its files contradict each other or lack a field, named.
     """
     if isinstance(name_or_folder, str):
-        folder = folder_of(name_or_folder)
+        folder, entry = folder_of(name_or_folder), catalog.entry(name_or_folder)
         if Path(name_or_folder).suffix in (".pth", ".pt") and Path(name_or_folder).is_file():
             return find(Path(name_or_folder))
-        if folder.is_dir():
-            known = catalog.entry(name_or_folder) is not None or not Path(name_or_folder).is_dir()
+        if entry is not None and entry.lone and (folder / entry.weights).is_file():
+            return replace(_lone_checkpoint(folder / entry.weights), name=name_or_folder)
+        if folder.is_dir() and not (entry and entry.lone):
+            known = entry is not None or not Path(name_or_folder).is_dir()
             return read_folder(folder, name_or_folder if known else folder.name)
         raise ModelNotFoundError(_how_to_get(name_or_folder, folder))
     folder = name_or_folder.expanduser()

@@ -186,8 +186,8 @@ def _list_remote(
 def _fetch_all(source: _Source, listed: dict[str, RemoteFile], staging: Path) -> Iterator[Progress]:
     """Small files first: they tell whether the large ones are worth the wait."""
     entry = catalog.entry(source.name)
-    onnx = entry is not None and entry.onnx
-    small = [] if onnx else [name for name in ("config.json", *_OPTIONAL) if name in listed]
+    bare = entry is not None and entry.bare
+    small = [] if bare else [name for name in ("config.json", *_OPTIONAL) if name in listed]
     large = _choose_weights(source.name, listed)
     index = [name for name in large if name.endswith(".index.json")]
     total = sum(listed[name].size for name in {*small, *large})
@@ -196,7 +196,7 @@ def _fetch_all(source: _Source, listed: dict[str, RemoteFile], staging: Path) ->
         for part in _fetch(source, listed[name], staging):
             yield Progress(name, done + part, total)
         done += listed[name].size
-    if not onnx:
+    if not bare:
         _refuse_unsupported(source.name, staging)
     if index:
         shards = sorted(set((read_json(staging / index[0]) or {}).get("weight_map", {}).values()))
@@ -219,7 +219,7 @@ def _fetch_all(source: _Source, listed: dict[str, RemoteFile], staging: Path) ->
 
 def _choose_weights(name: str, listed: dict[str, RemoteFile]) -> list[str]:
     entry = catalog.entry(name)
-    preferred = (entry.weights, *(() if entry.onnx else WEIGHTS)) if entry else WEIGHTS
+    preferred = (entry.weights, *(() if entry.bare else WEIGHTS)) if entry else WEIGHTS
     for candidate in preferred:
         if candidate in listed:
             return [candidate]

@@ -27,7 +27,11 @@ class FourierPositions(nn.Module):
 
     def forward(self, points: Tensor) -> Tensor:
         """Points ``[..., 2]``, x and y within 0 to 1 -> ``[..., width]``."""
-        angles = 2 * math.pi * ((2 * points.to(self.frequencies.dtype) - 1) @ self.frequencies)
+        centred = 2 * points.to(self.frequencies.dtype) - 1
+        # no matrix product: engines of 16 bits would round a click by a pixel for it
+        angles = (
+            2 * math.pi * (centred[..., :1] * self.frequencies[0] + centred[..., 1:] * self.frequencies[1])
+        )
         return torch.cat((angles.sin(), angles.cos()), dim=-1)
 
     def grid(self, size: int) -> Tensor:

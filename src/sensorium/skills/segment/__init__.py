@@ -6,7 +6,8 @@
 >>> cut.best.cut_out(picture).save("cat.png")
 
 ``segmenter`` joins network, preparation and graphs (``networks``); ``prompts`` go in, ``masks`` come out;
-``everything`` cuts a whole picture into things without being asked.
+``everything`` cuts a whole picture into things without being asked, ``words`` finds a thing by its name, and
+``pictures`` reads what is to be cut.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from sensorium.skills.segment.segmenter import Cut as Cut
     from sensorium.skills.segment.segmenter import Segmenter as Segmenter
     from sensorium.skills.segment.segmenter import load as load
+
+DEFAULT_MODEL = "dhkim2810/MobileSAM"
+"""What cuts unless another one is named: the lightest public checkpoint."""
 
 _ROOMS = {
     "Mask": "masks",

@@ -1,21 +1,20 @@
 """Everything in a picture, without being asked: a grid of clicks, the good masks of them, each thing once.
 
-Section 5 ("fully automatic stage") and appendix B of the paper. What is filtered is filtered at the network's
-own resolution; only masks that stay are drawn at the original's.
+Section 5 ("fully automatic stage") and appendix B of the paper. Filtering, also of doubles, happens at the
+network's own resolution; only masks that stay are drawn at the original's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sensorium.errors import SensoriumError
-from sensorium.skills.segment.masks import Bits, Mask, mask_of, overlap, stability_of
-from sensorium.skills.segment.segmenter import TOGETHER, Embedding, Segmenter, scattered
+from sensorium.skills.segment.masks import Bits, Floats, Geometry, Mask, mask_of, overlap, stability_of
+from sensorium.skills.segment.segmenter import TOGETHER, Segmenter, scattered
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -62,10 +61,13 @@ def everything(segmenter: Segmenter, image: Image.Image, settings: Settings | No
     for layer, box in parts(image.width, image.height, chosen):
         part = image if layer == 0 else image.crop(box)
         side = max(1, chosen.side // 2**layer)
-        found += _placed(list(_search(segmenter, part, side, chosen)), box, image.size, chosen)
+        candidates = list(_search(segmenter, part, side, chosen))
+        kept = _best([(c.box, c.quality) for c in candidates], chosen.same)
+        found += _placed((candidates[i].drawn() for i in kept), box, image.size)
     if chosen.smallest:
         found = [cleaned for mask in found if (cleaned := _cleaned(mask, chosen.smallest)) is not None]
-    return _each_once(found, chosen)[: chosen.most]
+    found = [mask for mask in found if mask.area]
+    return [found[i] for i in _best([(m.box, m.quality) for m in found], chosen.same)][: chosen.most]
 
 
 def parts(width: int, height: int, settings: Settings) -> Iterator[tuple[int, Box]]:
@@ -91,43 +93,51 @@ def grid(side: int, width: int, height: int) -> list[tuple[float, float]]:
     return [(float(x * width), float(y * height)) for y in centres for x in centres]
 
 
-def _search(segmenter: Segmenter, image: Image.Image, side: int, settings: Settings) -> Iterator[Mask]:
+@dataclass(frozen=True, eq=False)
+class _Candidate:
+    """A mask that is good enough, not drawn yet. ``box`` is in pixels of the original, to a cell's width."""
+
+    geometry: Geometry
+    logits: Floats
+    quality: float
+    stability: float
+    box: tuple[float, float, float, float]
+
+    def drawn(self) -> Mask:
+        bitmap = self.geometry.spread(self.logits) > 0
+        return mask_of(bitmap, self.quality, self.stability, (self.geometry, self.logits))
+
+
+def _search(segmenter: Segmenter, image: Image.Image, side: int, settings: Settings) -> Iterator[_Candidate]:
     embedding = segmenter.embed(image)
     geometry = embedding.geometry
     clicks = grid(side, *geometry.scaled)
     for start in range(0, len(clicks), TOGETHER):
         points, labels = scattered(clicks[start : start + TOGETHER])
         logits, quality = segmenter.decode(embedding, points, labels)
-        yield from _good(embedding, logits[:, 1:], quality[:, 1:], settings)
+        yield from _good(geometry, logits[:, 1:], quality[:, 1:], settings)
 
 
-def _good(
-    embedding: Embedding, logits: NDArray[np.float32], quality: NDArray[np.float32], settings: Settings
-) -> Iterator[Mask]:
-    geometry = embedding.geometry
-    for row, column in zip(*np.nonzero(quality >= settings.quality), strict=True):
-        chosen = logits[row, column]
-        stable = float(stability_of(chosen))
-        if stable < settings.stability:
-            continue
-        bitmap = geometry.spread(chosen) > 0
-        if bitmap.any():
-            yield mask_of(bitmap, float(quality[row, column]), stable, (geometry, chosen))
+def _good(geometry: Geometry, logits: Floats, quality: Floats, settings: Settings) -> Iterator[_Candidate]:
+    chosen = quality >= settings.quality
+    likely, qualities = logits[chosen], quality[chosen]  # [n, grid, grid], [n]
+    stable = stability_of(likely)
+    for i in np.flatnonzero(stable >= settings.stability):
+        box = geometry.box_of(likely[i])
+        if box is not None:  # else it lies beside the picture
+            # a copy: a view would keep the answers to all clicks of this batch in memory
+            yield _Candidate(geometry, likely[i].copy(), float(qualities[i]), float(stable[i]), box)
 
 
-def _placed(masks: list[Mask], box: Box, size: tuple[int, int], settings: Settings) -> list[Mask]:
+def _placed(masks: Iterable[Mask], box: Box, size: tuple[int, int]) -> Iterator[Mask]:
     """Masks of a part as masks of the whole; what a part's inner edge has cut is left to its neighbour."""
-    kept = _each_once(masks, settings)
-    if box == (0, 0, *size):
-        return kept
-    placed = []
-    for mask in kept:
-        if _touches_an_inner_edge(mask.box, box, size):
-            continue
-        bitmap = np.zeros((size[1], size[0]), bool)
-        bitmap[box[1] : box[3], box[0] : box[2]] = mask.bitmap
-        placed.append(mask_of(bitmap, mask.quality, mask.stability))
-    return placed
+    for mask in masks:
+        if box == (0, 0, *size):
+            yield mask
+        elif not _touches_an_inner_edge(mask.box, box, size):
+            bitmap = np.zeros((size[1], size[0]), bool)
+            bitmap[box[1] : box[3], box[0] : box[2]] = mask.bitmap
+            yield mask_of(bitmap, mask.quality, mask.stability)
 
 
 def _touches_an_inner_edge(inner: Box, part: Box, size: tuple[int, int], near: int = 20) -> bool:
@@ -141,17 +151,16 @@ def _touches_an_inner_edge(inner: Box, part: Box, size: tuple[int, int], near: i
     )
 
 
-def _each_once(masks: list[Mask], settings: Settings) -> list[Mask]:
-    """The better of masks whose boxes and pixels overlap, best first."""
+def _best(found: Sequence[tuple[tuple[float, ...], float]], same: float) -> list[int]:
+    """Numbers of the boxes that stay, best first, where the better of two that overlap stays."""
     import cv2
 
-    if not masks:
+    if not found:
         return []
-    boxes = [(m.box[0], m.box[1], m.box[2] - m.box[0], m.box[3] - m.box[1]) for m in masks]
-    least = min(mask.quality for mask in masks)  # OpenCV wants scores above 0, and only their order counts
-    scores = [mask.quality - least + 1 for mask in masks]
-    order = cv2.dnn.NMSBoxes(boxes, scores, 0.0, settings.same)
-    return [masks[int(i)] for i in np.asarray(order).reshape(-1)]
+    boxes = [(x0, y0, x1 - x0, y1 - y0) for (x0, y0, x1, y1), _ in found]
+    least = min(quality for _, quality in found)  # OpenCV wants scores above 0, and only their order counts
+    scores = [quality - least + 1 for _, quality in found]
+    return [int(i) for i in np.asarray(cv2.dnn.NMSBoxes(boxes, scores, 0.0, same)).reshape(-1)]
 
 
 def _cleaned(mask: Mask, smallest: int) -> Mask | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sensorium.errors import SensoriumError
+from sensorium.media.image import to_rgb
+from sensorium.skills.segment.pictures import upright
 
 Level = Literal["part", "object", "whole"]
 Bits = NDArray[np.bool_]
@@ -22,6 +25,10 @@ INSIDE = 0.9
 
 SAME = 0.85
 """Overlap (intersection over union) above which two candidates show the same thing."""
+
+
+_WITH_BYTES = ("1", "L", "LA", "P", "RGB", "RGBA")
+# Modes of pictures that Pillow turns into RGBA itself, transparency included.
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,26 @@ class Geometry:
         wide = cv2.resize(logits, (self.square, self.square), interpolation=cv2.INTER_LINEAR)
         part = np.ascontiguousarray(wide[: self.scaled[1], : self.scaled[0]])
         return np.asarray(cv2.resize(part, self.size, interpolation=cv2.INTER_LINEAR), np.float32)
+
+    def box_of(self, logits: Floats) -> tuple[float, float, float, float] | None:
+        """The box around positive logits [grid, grid], in pixels of the original and to a cell's width.
+
+        None when no such cell lies within the picture.
+        """
+        cell = self.square / self.grid
+        across, down = (math.ceil(side / cell) for side in self.scaled)
+        inside = logits[:down, :across] > 0
+        rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
+        if not len(rows):
+            return None
+        x, y = (cell * whole / side for whole, side in zip(self.size, self.scaled, strict=True))
+        width, height = self.size
+        return (
+            columns[0] * x,
+            rows[0] * y,
+            min((columns[-1] + 1) * x, width),
+            min((rows[-1] + 1) * y, height),
+        )
 
     def narrowed(self, bitmap: Bits) -> Floats:
         """The share of each cell that a mask of the original [height, width] covers, [grid, grid]."""
@@ -85,18 +112,26 @@ class Mask:
         """Opacity 0 to 255, [height, width]: that of the bitmap, with an edge as soft as the network's."""
         if self.softness is None:
             return self.bitmap.astype(np.uint8) * 255
-        geometry, logits = self.softness
-        soft = np.clip(geometry.spread(logits) * 0.5 + 0.5, 0, 1)
         import cv2
 
-        near = cv2.dilate(self.bitmap.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
-        return np.where(near, (soft * 255 + 0.5).astype(np.uint8), 0).astype(np.uint8)
+        geometry, logits = self.softness
+        left, top, right, bottom = self.box
+        near = slice(max(0, top - 1), bottom + 1), slice(max(0, left - 1), right + 1)
+        soft = np.clip(geometry.spread(logits)[near] * 0.5 + 0.5, 0, 1)
+        inside = cv2.dilate(self.bitmap[near].view(np.uint8), np.ones((3, 3), np.uint8))
+        alpha = np.zeros(self.bitmap.shape, np.uint8)
+        alpha[near] = (soft * 255 + 0.5).astype(np.uint8) * inside
+        return alpha
 
     def rle(self) -> dict[str, Any]:
         """The bitmap as COCO writes it: ``{"size": [height, width], "counts": "..."}``, compressed."""
+        import cv2
         from pycocotools import mask as coco
 
-        written = coco.encode(np.asfortranarray(self.bitmap.astype(np.uint8)))
+        by_column = cv2.transpose(
+            self.bitmap.view(np.uint8)
+        ).T  # column after column in memory, as COCO counts
+        written = coco.encode(by_column)
         return {"size": list(map(int, written["size"])), "counts": written["counts"].decode("ascii")}
 
     def document(self) -> dict[str, Any]:
@@ -113,16 +148,18 @@ class Mask:
         }
 
     def cut_out(self, image: Image.Image, *, cropped: bool = True) -> Image.Image:
-        """The thing alone, RGBA, the rest transparent; the picture must be the upright original.
+        """The thing alone, RGBA, the rest transparent; the picture is turned as ``Segmenter.embed`` turns it.
 
         An alpha channel of the picture is kept where the thing is. Raises SensoriumError for another size.
         """
+        image = upright(image)
         if (image.height, image.width) != self.bitmap.shape:
             raise SensoriumError(
                 f"the mask is {self.bitmap.shape[1]} x {self.bitmap.shape[0]} pixels, "
                 f"the picture {image.width} x {image.height}"
             )
-        result = image.convert("RGBA")
+        result = image if image.mode in _WITH_BYTES else to_rgb(image)
+        result = result.convert("RGBA")
         own = np.asarray(result.getchannel("A"), np.uint16)
         result.putalpha(Image.fromarray((own * self.alpha // 255).astype(np.uint8)))
         if not cropped or not self.area:
@@ -171,8 +208,9 @@ def stability_of(logits: Floats, offset: float = 1.0) -> NDArray[np.float64]:
 
 def overlap(a: Bits, b: Bits) -> float:
     """Intersection over union; 1 for two empty masks."""
-    union = np.count_nonzero(a | b)
-    return float(np.count_nonzero(a & b) / union) if union else 1.0
+    both = np.count_nonzero(a & b)
+    union = np.count_nonzero(a) + np.count_nonzero(b) - both
+    return both / union if union else 1.0
 
 
 def levelled(masks: Sequence[Mask]) -> list[Mask]:

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from sensorium.models.sam.mask_decoder import ImageSide, TwoWayBlock
-
 if TYPE_CHECKING:
     from sensorium.media.image import ImageSpec
+    from sensorium.models.sam.mask_decoder import ImageSide
     from sensorium.models.sam.sam import Sam
 
 
@@ -34,43 +33,23 @@ class Encode(nn.Module):
         return self.network.embed(values.to(next(self.network.parameters()).dtype))
 
 
-class Look(nn.Module):
-    """An embedding to all that the decoder needs of it, in one array."""
-
-    def __init__(self, network: Sam) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, embedding: Tensor) -> Tensor:
-        """[1, width, grid, grid] -> [1, grid * grid, width + 3 inner]: image, keys, values, queries."""
-        side = self.network.look(embedding.to(next(self.network.parameters()).dtype))
-        heads = [x.transpose(1, 2).flatten(2) for x in (side.keys, side.values, side.queries)]
-        return torch.cat((side.image, *heads), dim=2)
-
-
 class Decode(nn.Module):
-    """Prompts on a picture that was looked at, to masks and qualities."""
+    """Prompts on an embedding, to masks and qualities."""
 
     def __init__(self, network: Sam) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, looked: Tensor, points: Tensor, labels: Tensor) -> Tensor:
-        """``Look``'s array, points float32 [p, n, 2], labels int64 [p, n] -> [p, 1 + c, 1 + (4 grid)**2].
+    def forward(self, places: Tensor, points: Tensor, labels: Tensor) -> Tensor:
+        """Places of the embedding [1, grid * grid, width], points float32 [p, n, 2], labels int64 [p, n].
 
-        Each row is a mask's quality and then its logits; row 0 is the single answer, then the candidates.
+        Returns [p, 1 + c, 1 + (4 grid)**2]: each row is a mask's quality and then its logits; row 0 is the
+        single answer, then the candidates.
         """
-        network = self.network
-        first = network.mask_decoder.blocks[0]
-        assert isinstance(first, TwoWayBlock)
-        width = network.config.width
-        inner = width // network.config.downsample
-        dtype = next(network.parameters()).dtype
-        image, keys, values, queries = torch.split(looked.to(dtype), [width, inner, inner, inner], dim=2)
-        positions = network.prompt_encoder.positions.grid(network.config.grid).flatten(1).T[None].to(dtype)
-        split = first.to_image.split
-        side = ImageSide(image, positions, split(keys), split(values), split(queries))
-        return _joined(network, side, points, labels)
+        grid = self.network.config.grid
+        embedding = places.transpose(1, 2).reshape(1, -1, grid, grid)
+        side = self.network.look(embedding.to(next(self.network.parameters()).dtype))
+        return _joined(self.network, side, points, labels)
 
 
 class DecodeMasked(nn.Module):

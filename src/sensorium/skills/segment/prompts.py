@@ -12,6 +12,7 @@ from sensorium.errors import SensoriumError
 
 # As the network was trained; models/sam/prompt_encoder.py says the same to torch.
 PADDING, BACKGROUND, FOREGROUND, TOP_LEFT, BOTTOM_RIGHT = -1, 0, 1, 2, 3
+MOST_POINTS = 500  # of one prompt: each is compared with every place of the picture
 SURE = 8.0  # the logit of a pixel that a person's own mask holds; minus this outside
 
 Point = tuple[float, float, int]
@@ -50,6 +51,8 @@ def check(prompt: Prompt, width: int, height: int) -> Prompt:
     """The prompt within a picture; a box is cut at its edges. Raises SensoriumError, naming what is wrong."""
     if not prompt.points and prompt.box is None and prompt.mask is None:
         raise SensoriumError("nothing is pointed at: give a point, a box, a mask or words")
+    if len(prompt.points) > MOST_POINTS:
+        raise SensoriumError(f"a prompt has at most {MOST_POINTS} points, not {len(prompt.points)}")
     for x, y, kind in prompt.points:
         if not (math.isfinite(x) and math.isfinite(y)) or not (0 <= x < width and 0 <= y < height):
             raise SensoriumError(
@@ -57,11 +60,10 @@ def check(prompt: Prompt, width: int, height: int) -> Prompt:
             )
         if kind not in (BACKGROUND, FOREGROUND):
             raise SensoriumError(f"a point is on the thing (1) or not (0), not {kind}")
-    if prompt.mask is not None and prompt.mask.shape != (height, width):
-        rows, columns = prompt.mask.shape[:2]
-        raise SensoriumError(f"the mask has {columns} x {rows} pixels, the picture {width} x {height}")
-    if prompt.mask is not None and not prompt.mask.any():
-        raise SensoriumError("the mask is empty: it marks no pixel")
+    if prompt.mask is not None:
+        _check_mask(prompt.mask, width, height)
+    if prompt.memory is not None and not np.isfinite(prompt.memory).all():
+        raise SensoriumError("the memory holds values that are no numbers: begin again without it")
     if prompt.box is None:
         return prompt
     if not all(map(math.isfinite, prompt.box)):
@@ -74,6 +76,16 @@ def check(prompt: Prompt, width: int, height: int) -> Prompt:
             f"which is {width} x {height} pixels; write left,top,right,bottom"
         )
     return replace(prompt, box=box)
+
+
+def _check_mask(mask: NDArray[np.bool_], width: int, height: int) -> None:
+    if mask.dtype != np.bool_:
+        raise SensoriumError(f"the mask holds {mask.dtype}, not true and false: compare first (mask > 127)")
+    if mask.shape != (height, width):
+        size = " x ".join(map(str, mask.shape[::-1] if mask.ndim == 2 else mask.shape))
+        raise SensoriumError(f"the mask has {size} pixels, the picture {width} x {height}")
+    if not mask.any():
+        raise SensoriumError("the mask is empty: it marks no pixel")
 
 
 def tokens(prompt: Prompt, scale: tuple[float, float]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

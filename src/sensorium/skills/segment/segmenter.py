@@ -17,6 +17,7 @@ from sensorium.errors import SensoriumError
 from sensorium.media.image import PREPARATION_VERSION, extent, fit_image, placement, to_rgb
 from sensorium.skills.segment import prompts, storage
 from sensorium.skills.segment.masks import Geometry, Mask, levelled, mask_of, stability_of
+from sensorium.skills.segment.pictures import upright
 from sensorium.skills.segment.prompts import SURE, Prompt
 
 if TYPE_CHECKING:
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
     from sensorium.weights.files import ModelFiles
 
 Floats = NDArray[np.float32]
-TOGETHER = 32  # prompts that are decoded at once: more gain nothing, and each takes some 20 MB at full size
-KEPT = 4  # embeddings kept in memory, some 15 MB each at full size
+TOGETHER = 16  # prompts that are decoded at once: more gain nothing, and each takes some 20 MB at full size
+_FORM = 2  # of the graphs: raised whenever one takes other inputs
+KEPT = 4  # embeddings kept in memory, some 8 MB each at full size
 
 
 def load(name: str, *, device: str | None = None, dtype: str | None = None) -> Segmenter:
@@ -47,15 +49,16 @@ def load(name: str, *, device: str | None = None, dtype: str | None = None) -> S
 
 @dataclass(frozen=True, eq=False)
 class Embedding:
-    """A picture that was looked at: all that prompts need.
-
-    ``content`` is float32 [1, width, grid, grid]; ``looked`` is what the decoder made of it.
-    """
+    """A picture that was looked at: all that prompts need. ``content`` is float32 [1, width, grid, grid]."""
 
     key: str
     geometry: Geometry
     content: Floats
-    looked: Floats
+
+    @cached_property
+    def places(self) -> Floats:
+        """The same place by place, [1, grid * grid, width], as every click takes it."""
+        return np.ascontiguousarray(self.content.reshape(1, self.content.shape[1], -1).transpose(0, 2, 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,13 +106,18 @@ class Segmenter:
             )
         return network
 
-    def embed(self, image: Image.Image) -> Embedding:
-        """An upright picture of any size -> its embedding; the same picture is computed once.
+    def embed(self, image: Image.Image, *, keep: bool = True) -> Embedding:
+        """A picture of any size -> its embedding; the same picture is computed once.
 
-        What was computed is kept on disk as well (``SENSORIUM_HOME``), keyed by content and model.
+        One that carries an EXIF orientation is turned by it: prompts and masks are in upright pixels.
+        What was computed is kept on disk as well (``SENSORIUM_HOME``), keyed by content and model, unless
+        ``keep`` is off: the frames of a film would push everything else out. Raises SensoriumError for a
+        picture without pixels.
         """
+        if not image.width * image.height:
+            raise SensoriumError(f"the picture has no pixels: it is {image.width} x {image.height}")
         spec = self.files.image
-        rgb = to_rgb(image)
+        rgb = to_rgb(upright(image))
         left, top, right, bottom = extent(rgb)
         width, height = round(right - left), round(bottom - top)
         place = placement(width, height, spec)
@@ -124,11 +132,11 @@ class Segmenter:
         content = storage.read(key)
         if content is None:
             content = self._graph("encode", pixels, inside)(pixels, inside)
-            storage.write(key, content)
-        looked = self._graph("look", content)(content)
+            if keep:
+                storage.write(key, content)
         grid = 4 * content.shape[2]
         geometry = Geometry((width, height), (place.width, place.height), spec.height, grid)
-        embedding = Embedding(key, geometry, content, looked)
+        embedding = Embedding(key, geometry, content)
         with self._opening:
             self._kept[key] = embedding
             while len(self._kept) > KEPT:
@@ -171,9 +179,9 @@ class Segmenter:
 
         Points float32 [p, n, 2] in the network's square, labels int64 [p, n]: see ``prompts.tokens``.
         """
-        graph = self._graph("decode", embedding.looked, points[:1], labels[:1])
+        graph = self._graph("decode", embedding.places, points[:1], labels[:1])
         parts = [
-            graph(embedding.looked, points[i : i + TOGETHER], labels[i : i + TOGETHER])
+            graph(embedding.places, points[i : i + TOGETHER], labels[i : i + TOGETHER])
             for i in range(0, len(points), TOGETHER)
         ]
         return _parted(np.concatenate(parts) if len(parts) > 1 else parts[0], embedding.geometry.grid)
@@ -207,7 +215,7 @@ class Segmenter:
         with self._opening:
             graph = self._graphs.get(part)
             if graph is None:
-                key = f"{self.name}-{part}-{self.pipeline}"
+                key = f"{self.name}-{part}{_FORM}-{self.pipeline}"
                 graph = cached(key, device=self.device, dtype=self.dtype) or self._build(part, key, inputs)
                 self._graphs[part] = graph
             return graph
@@ -219,7 +227,6 @@ class Segmenter:
 
         kinds: dict[str, tuple[Any, tuple[tuple[int, ...], ...]]] = {
             "encode": (networks.Encode(self.network, self.files.image), ((0,), (0,))),
-            "look": (networks.Look(self.network), ((0,),)),
             "decode": (networks.Decode(self.network), ((), (0, 1), (0, 1))),
             "refine": (networks.DecodeMasked(self.network), ((), (0,), (0, 1), (0, 1))),
         }
@@ -244,8 +251,6 @@ def _varied(part: str, inputs: tuple[np.ndarray, ...], side: int) -> list[tuple[
             (pixels, inside),
             (np.ascontiguousarray(pixels.transpose(0, 2, 1, 3)), inside[:, ::-1].copy()),
         ]
-    if part == "look":
-        return [(first[0],), (np.ascontiguousarray(first[0][..., ::-1]),)]
     fixed = first[:-2]
     places = (0.25, 0.5, 0.75)
     made: list[tuple[np.ndarray, ...]] = []
