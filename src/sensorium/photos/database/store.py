@@ -150,7 +150,8 @@ class Store:
         """Look after a folder from now on; folders inside it that were looked after become part of it."""
         with writing(self._engine) as connection:
             statement = insert(roots).values(path=path, added_at=_now()).on_conflict_do_nothing()
-            connection.execute(statement)
+            if connection.execute(statement).rowcount:
+                _advance(connection, vectors=False)  # whoever shows the folders shows it at once
             root = connection.execute(sa.select(roots.c.id).where(roots.c.path == path)).scalar_one()
             for other in connection.execute(sa.select(roots.c.id, roots.c.path)).all():
                 below = relative_to(other.path, path)
