@@ -59,7 +59,7 @@ def test_a_phone_has_its_rooms_at_the_lower_edge(chromium, gallery):
         assert bar.bounding_box()["y"] + bar.bounding_box()["height"] == PHONE["height"]
         for name in ("Photos", "People", "Map", "Albums"):
             expect(bar.get_by_role("link", name=name)).to_be_visible()
-        bar.get_by_role("button", name="More").tap()
+        bar.get_by_role("button", name="More", exact=True).tap()
         page.get_by_role("dialog").get_by_role("link", name="Favourites").tap()
         expect(page.get_by_role("heading", name="No favourites yet")).to_be_visible()
         expect(page.get_by_role("dialog")).to_have_count(0)

@@ -230,6 +230,6 @@ def test_a_finger_that_rests_selects_on_a_phone(chromium, gallery):
             "1 selected"
         )
         page.get_by_role("button", name="Clear the selection").tap()
-        page.get_by_role("button", name="More").tap()
+        page.get_by_role("button", name="More", exact=True).tap()
         page.get_by_role("dialog").get_by_role("link", name="Videos").tap()
         expect(page.get_by_role("heading", name="No films")).to_be_visible()

@@ -181,7 +181,10 @@ def test_shots_of_a_burst_are_no_duplicates(library, folder):
     write(folder / "small burst 1.jpg", scene(1).resize((120, 80)), exif=dated("2021:05:01 10:00:01"))
     write(folder / "small quick.jpg", scene(2).resize((120, 80)), exif=dated("2021:05:01 10:00:00"))
     run(library, folder)
-    assert groups(library) == [["burst 1.jpg", "small burst 1.jpg"], ["quick 10.jpg", "small quick.jpg"]]
+    burst, quick = groups(library)
+    assert burst == ["burst 1.jpg", "small burst 1.jpg"]
+    # Of two pictures of one second either may be the copy's: the one that was taken in first.
+    assert quick in (["quick 10.jpg", "small quick.jpg"], ["quick 35.jpg", "small quick.jpg"])
 
 
 def test_alike_to_the_hash_alone_is_not_enough(library, folder):
