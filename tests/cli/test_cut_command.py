@@ -392,3 +392,9 @@ def test_a_real_network_answers_the_same_command(
     near = cv2.dilate(inside.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
     assert (alpha[inside] >= 127).all()
     assert not alpha[~near].any()
+
+
+def test_a_picture_that_is_not_there_is_named_once(sensorium: Any, tmp_path: Path) -> None:
+    result = sensorium("cut", str(tmp_path / "none.jpg"), "--point", "1,1", "-o", str(tmp_path / "out.png"))
+    refused(result, "no such file")
+    assert result.err.count("none.jpg") == 1

@@ -216,7 +216,8 @@ def _in_words(source: Path, read: Any, *arguments: Any) -> Any:
     try:
         return read(*arguments)
     except BadImageError as error:
-        raise SensoriumError(f"{printable(source)}: {error}") from error
+        shown, told = printable(source), str(error)
+        raise SensoriumError(told if told.startswith(shown) else f"{shown}: {told}") from error
 
 
 def _read(source: Path) -> Picture:
