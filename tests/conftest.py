@@ -13,5 +13,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests in a browser come last: Playwright keeps an event loop in the main thread until the very end."""
     items.sort(key=lambda item: "browser" in item.path.parts)
     for item in items:
-        if "browser" in item.path.parts:  # Chromium and a server on two busy cores: a wait may end too soon
+        # Processes and signals on two busy cores: a wait may end too soon, or what it waits for be over.
+        if not {"browser", "cli", "server"}.isdisjoint(item.path.parts):
             item.add_marker(pytest.mark.flaky(reruns=1))

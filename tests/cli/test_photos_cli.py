@@ -204,7 +204,7 @@ def test_another_model(sensorium, photos):
 
 
 def test_interrupted_it_says_what_is_kept_and_how_to_go_on(home):
-    for seed in range(120):
+    for seed in range(320):
         write(home / "photos" / f"{seed:03}.jpg", picture(seed, (48, 48)))
     process = start("index", home / "photos", pause=0.5)
     file = home / "home" / "library" / "library.sqlite3"
@@ -213,16 +213,16 @@ def test_interrupted_it_says_what_is_kept_and_how_to_go_on(home):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
-    assert process.returncode == 130
+    assert process.returncode == 130, (out, err)
     kept = _photos(home)
-    assert 32 <= kept < 120
+    assert 32 <= kept < 320
     assert (
         err.decode()
         == f"interrupted: {kept} photos of this run are kept; the same command goes on from there\n"
     )
     process = start("index", home / "photos", "--json")
     out, _ = process.communicate(timeout=30)
-    assert json.loads(out)["encoded"] == 120 - kept
+    assert json.loads(out)["encoded"] == 320 - kept
 
 
 def _photos(home: Path) -> int:
