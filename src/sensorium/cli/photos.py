@@ -249,7 +249,7 @@ def _run_index(
         transient=True,
         disable=quiet or not console.is_terminal,
     )
-    kept = 0
+    report: Report | None = None
     try:
         with bar:
             shown = bar.add_task("looking", total=None, speed="")
@@ -257,9 +257,9 @@ def _run_index(
                 if isinstance(event, Preparing):
                     bar.update(shown, description=f"preparing {event.model} for this machine, once")
                 elif isinstance(event, Scanned):
+                    report = event.report
                     bar.update(shown, description=f"{event.found} found")
                 elif isinstance(event, Kept):
-                    kept = event.report.kept
                     speed = f"{event.done / max(event.report.seconds, 0.001):.1f}/s"
                     bar.update(
                         shown, description="indexing", completed=event.done, total=event.total, speed=speed
@@ -267,6 +267,7 @@ def _run_index(
                 elif isinstance(event, Finished):
                     return event.report
     except KeyboardInterrupt:
+        kept = report.kept if report is not None else 0
         console.print(f"interrupted: {kept} photos of this run are kept; the same command goes on from there")
         raise typer.Exit(130) from None
     raise AssertionError("an index run ends with its report")

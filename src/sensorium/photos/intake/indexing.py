@@ -252,7 +252,7 @@ class _Run:
             report.unreadable.append(Failure(join(root.path, folder) if folder else root.path, why))
         self.gone.update(changes.gone)
         self._queue(root, found, changes)
-        return Scanned(root.path, len(found.files), len(changes.to_read))
+        return Scanned(root.path, len(found.files), len(changes.to_read), report)
 
     def _queue(self, root: Root, found: Walk, changes: Changes) -> None:
         # Changed files come first: what they held before may lie elsewhere now.
@@ -314,15 +314,17 @@ class _Run:
         described = [reading for reading in whole if reading.sha256 == reading.task.content]
         read = [reading for reading in whole if reading.sha256 != reading.task.content]
         taken, fresh = self.reuse(read)
-        self.report.reused += len(taken)
+        reused = len(taken)
         with self.clock.spending("encoding"):
             encoded, unusable = self.encode(fresh)
-        self.report.encoded += len(encoded)
         refused += unusable
         taken += encoded + [Encoded(reading, None) for reading in described]
-        self.report.described += len(described)
         with self.clock.spending("keeping"):
             moved = self.store.keep(self.root_ids, self.pipeline.id, taken, refused, self.awaited)
+        # Counted at once and not before: whoever is interrupted is told what is kept.
+        self.report.reused += reused
+        self.report.encoded += len(encoded)
+        self.report.described += len(described)
         self.count_moved(moved)
         for reading in readings:
             key = reading.task.root, reading.task.path

@@ -64,11 +64,12 @@ class Preparing:
 
 @dataclass(frozen=True, slots=True)
 class Scanned:
-    """A folder was compared with the library."""
+    """A folder was compared with the library. ``report`` is the run's own, still growing."""
 
     root: str
     found: int
     to_read: int
+    report: Report
 
 
 @dataclass(frozen=True, slots=True)
