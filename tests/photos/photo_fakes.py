@@ -36,6 +36,9 @@ class ColourEncoder:
         cells = pixels.reshape(len(pixels), GRID, 8, GRID, 8, 3).mean(axis=(2, 4), dtype=np.float64)
         return _unit(cells.reshape(len(pixels), -1) - 128)
 
+    def embed_images(self, images: list[Image.Image]) -> np.ndarray:
+        return self.embed_pixels(np.stack([fit_image(image, self.image_spec) for image in images]))
+
     def embed_texts(self, texts: list[str]) -> np.ndarray:
         rows = [np.tile(np.subtract(_colour(text), 128.0), GRID * GRID) for text in texts]
         return _unit(np.stack(rows))

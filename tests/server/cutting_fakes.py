@@ -54,6 +54,16 @@ class DiscCutter:
         mask = _mask(geometry, drawn, 0.95)
         return Cut((mask,), mask, drawn)
 
+    def decode(self, embedding: Looked, points, labels):
+        """The single answer and the three discs of each click, whose places are in the square's pixels."""
+        geometry = embedding.geometry
+        across, down = geometry.size[0] / geometry.scaled[0], geometry.size[1] / geometry.scaled[1]
+        logits = [
+            [_disc(geometry, x * across, y * down, radius) for radius in (RADII[1], *RADII)]
+            for x, y in points[:, 0]
+        ]
+        return np.array(logits, np.float32), np.full((len(points), 4), 0.9, np.float32)
+
     def _before(self, geometry: Geometry, prompt) -> np.ndarray:
         if prompt.memory is not None:
             return prompt.memory
