@@ -20,7 +20,7 @@ from test_rooms_look import faults
 from test_rooms_pictures import DOCS, WINDOW, small
 
 from sensorium.photos.library import Library
-from sensorium.skills.segment import DEFAULT_MODEL as CUT_MODEL
+from sensorium.weights import CUT_MODEL
 from sensorium.weights.files import folder_of
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "skills"))

@@ -15,6 +15,7 @@ from moving_scenes import ByColour, Moment, across, along, film_of
 from sensorium.cli.cut_video import cut_video, first_frame, is_moving
 from sensorium.errors import SensoriumError
 from sensorium.media.video import frames
+from sensorium.skills.segment.film import save_cut_outs
 from sensorium.skills.segment.masks import from_rle, overlap
 from sensorium.skills.segment.prompts import Prompt
 
@@ -241,3 +242,11 @@ def test_a_film_that_is_broken_off_leaves_no_half_film(
     with pytest.raises(SensoriumError, match="broken off"):
         cut_video([movie], STAR, tmp_path / "out.mkv")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["out.webm", "out.json"])
+def test_what_is_there_already_is_not_written_over(movie: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"somebody's")
+    with pytest.raises(SensoriumError, match=f"{name} is there already"):
+        list(save_cut_outs(ByColour(), [movie], Prompt(points=((60, 60, 1),)), tmp_path / "out.webm"))
+    assert (tmp_path / name).read_bytes() == b"somebody's"

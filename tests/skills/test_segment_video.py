@@ -12,7 +12,7 @@ from PIL import Image
 
 from moving_scenes import BLUE, SIZE, ByColour, Moment, across, along, moment, scenery
 from sensorium.errors import SensoriumError
-from sensorium.skills.segment import DEFAULT_MODEL, storage
+from sensorium.skills.segment import storage
 from sensorium.skills.segment.masks import mask_of, overlap
 from sensorium.skills.segment.prompts import Prompt
 from sensorium.skills.segment.segmenter import Segmenter, load
@@ -26,6 +26,7 @@ from sensorium.skills.segment.video import (
     Tracked,
     propagate,
 )
+from sensorium.weights import CUT_MODEL
 from tiny_sam import segmenter
 
 
@@ -235,7 +236,7 @@ def test_a_real_network_answers_in_every_frame(network: Segmenter, size: tuple[i
 def test_a_trained_network_follows_a_thing_over_a_picture() -> None:
     """Once clicked, on a star that moves, turns and then leaves."""
     film = along(across(30, (60, 60), (8, 5)), side=70)
-    found = list(propagate(load(DEFAULT_MODEL), [one.image for one in film], Prompt(((60, 60, 1),))))
+    found = list(propagate(load(CUT_MODEL), [one.image for one in film], Prompt(((60, 60, 1),))))
     shares = reached(found, film)
     whole = film[0].truth.sum()
     seen = [share for one, share in zip(film, shares, strict=False) if one.truth.sum() > 0.9 * whole]

@@ -18,7 +18,7 @@ import typer
 
 from sensorium.cli import cut_files
 from sensorium.errors import BadImageError, SensoriumError
-from sensorium.skills.segment import DEFAULT_MODEL
+from sensorium.weights import CUT_MODEL
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,7 +92,7 @@ def cut(
     everything: Everything = False,
     crop: Crop = False,
     at: At = 0.0,
-    model: ModelName = DEFAULT_MODEL,
+    model: ModelName = CUT_MODEL,
     reader: Reader = "sensorium/mini-clip",
     output: Output = None,
     as_json: AsJson = False,

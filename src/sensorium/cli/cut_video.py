@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from sensorium.skills.segment import DEFAULT_MODEL
+from sensorium.weights import CUT_MODEL
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -40,7 +40,7 @@ def cut_video(
     first: Prompt | Mask,
     output: Path,
     *,
-    model: str = DEFAULT_MODEL,
+    model: str = CUT_MODEL,
     at: float = 0.0,
     as_json: bool = False,
 ) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sensorium.cli.photos import LibraryOption
-from sensorium.skills.segment import DEFAULT_MODEL
+from sensorium.weights import CUT_MODEL
 
 if TYPE_CHECKING:
     from sensorium.server.running import Ready
@@ -63,7 +63,7 @@ def serve(
     ] = False,
     cut_model: Annotated[
         str, typer.Option("--cut-model", metavar="NAME", help="The model that cuts things out of photos.")
-    ] = DEFAULT_MODEL,
+    ] = CUT_MODEL,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in your browser.")] = False,
 ) -> None:
     """Show the photo library in a browser, on this machine or, with a token, on others."""

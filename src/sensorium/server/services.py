@@ -34,7 +34,7 @@ from sensorium.server.tasks.cutting import Cutting, SegmenterLoader
 from sensorium.server.tasks.encoding import Encoding
 from sensorium.server.tasks.events import Events
 from sensorium.server.tasks.jobs import Jobs
-from sensorium.skills.segment import DEFAULT_MODEL as CUT_MODEL
+from sensorium.weights import CUT_MODEL
 
 _Result = TypeVar("_Result")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sensorium.errors import SensoriumError
 from sensorium.server.access import addresses
-from sensorium.skills.segment import DEFAULT_MODEL as CUT_MODEL
+from sensorium.weights import CUT_MODEL
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8765

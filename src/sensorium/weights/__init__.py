@@ -3,3 +3,6 @@
 Files, rules (rename, fuse, fold), strict load and save, the catalog of public checkpoints, and
 maps/, one table of key names a family. Foreign names and repository ids stop here.
 """
+
+CUT_MODEL = "dhkim2810/MobileSAM"
+"""What cuts things out of pictures unless another one is named: the lightest public checkpoint."""

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from sensorium.skills.segment.segmenter import Segmenter as Segmenter
     from sensorium.skills.segment.segmenter import load as load
 
-DEFAULT_MODEL = "dhkim2810/MobileSAM"
-"""What cuts unless another one is named: the lightest public checkpoint."""
-
 _ROOMS = {
     "Mask": "masks",
     "Prompt": "prompts",

@@ -171,6 +171,9 @@ def _check_output(output: Path, sources: Sequence[Path]) -> bool:
     if suffix in FILMS:
         if output.exists() and any(path.exists() and output.samefile(path) for path in sources):
             raise SensoriumError(f"{output} is the original: choose another name")
+        for written in (output, output.with_suffix(".json")):
+            if written.exists():
+                raise SensoriumError(f"{written} is there already: remove it or choose another name")
         if not output.parent.is_dir():
             raise SensoriumError(f"{output.parent} is no folder: make it first")
         return True
