@@ -150,19 +150,8 @@ def _describe(document: dict[str, Any], tracked: Tracked, one: Shown, written: s
         document["info"]["stopped"] = tracked.stopped
     if tracked.mask is None:
         return
-    left, top, right, bottom = tracked.mask.box
-    document["annotations"].append(
-        {
-            "id": len(document["annotations"]) + 1,
-            "image_id": number,
-            "category_id": 1,
-            "segmentation": tracked.mask.rle(),
-            "bbox": [left, top, right - left, bottom - top],
-            "area": tracked.mask.area,
-            "iscrowd": 0,
-            "score": round(tracked.confidence, 4),
-        }
-    )
+    annotation = tracked.mask.annotation(len(document["annotations"]) + 1, number)
+    document["annotations"].append(annotation | {"score": round(tracked.confidence, 4)})
 
 
 def _check_output(output: Path, sources: Sequence[Path]) -> bool:

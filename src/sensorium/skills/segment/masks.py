@@ -134,6 +134,19 @@ class Mask:
         written = coco.encode(by_column)
         return {"size": list(map(int, written["size"])), "counts": written["counts"].decode("ascii")}
 
+    def annotation(self, number: int, image: int) -> dict[str, Any]:
+        """The mask as COCO lists it, under a number of its own and that of its picture."""
+        left, top, right, bottom = self.box
+        return {
+            "id": number,
+            "image_id": image,
+            "category_id": 1,
+            "segmentation": self.rle(),
+            "bbox": [left, top, right - left, bottom - top],
+            "area": self.area,
+            "iscrowd": 0,
+        }
+
     def document(self) -> dict[str, Any]:
         """All that can be said in JSON."""
         return {

@@ -107,19 +107,8 @@ def write_proposals(
         geometry = picture.geometry(side)
         for bits, quality in masks:
             mask = mask_of(geometry.spread(bits.astype(np.float32) - np.float32(0.5)) > 0, quality, 1.0)
-            left, top, right, bottom = mask.box
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": place + 1,
-                    "category_id": 1,
-                    "segmentation": mask.rle(),
-                    "bbox": [left, top, right - left, bottom - top],
-                    "area": mask.area,
-                    "iscrowd": 0,
-                    "score": round(quality, 4),
-                }
-            )
+            annotation = mask.annotation(len(annotations) + 1, place + 1)
+            annotations.append(annotation | {"score": round(quality, 4)})
     images = [
         {"id": place + 1, "file_name": one.name, "width": one.width, "height": one.height}
         for place, one in enumerate(pictures)

@@ -152,15 +152,4 @@ def _annotations(gathered: Sequence[Yield]) -> Iterator[dict[str, object]]:
     for one in gathered:
         for kept in one.kept:
             number += 1
-            mask = mask_of(kept.bits, 1.0, 1.0)
-            left, top, right, bottom = mask.box
-            yield {
-                "id": number,
-                "image_id": one.place + 1,
-                "category_id": 1,
-                "segmentation": mask.rle(),
-                "bbox": [left, top, right - left, bottom - top],
-                "area": mask.area,
-                "iscrowd": 0,
-                "by": kept.by,
-            }
+            yield mask_of(kept.bits, 1.0, 1.0).annotation(number, one.place + 1) | {"by": kept.by}
