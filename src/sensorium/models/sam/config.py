@@ -87,3 +87,8 @@ class SamConfig:
     def grid(self) -> int:
         """Rows, and columns, of the embedding."""
         return self.vision.grid
+
+    @property
+    def detailed(self) -> bool:
+        """Whether details lie behind the embedding's first ``width`` channels: in mini-sam alone."""
+        return isinstance(self.vision, PyramidConfig)

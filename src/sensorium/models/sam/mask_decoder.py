@@ -4,6 +4,10 @@ Appendix A of the paper ("Lightweight mask decoder"). Differs from the paper in 
 few tokens meet thousands of places, so the projections of the places are moved to the tokens' side. A head's
 similarity ``q . (K x)`` is ``(K' q) . x``, and the average of ``V x`` is ``V`` times the average of ``x``.
 Nothing is projected at every place of the image any more, and a click takes a third of the time.
+
+mini-sam's decoder has two parts more, of which the published ones have none: details of the image are added
+where masks are drawn (SAM 2, arXiv 2408.00714), and a point's token is told what the image shows there, which
+the published networks learn to look up by its position alone, from a billion masks.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sensorium.models.sam.config import SamConfig
+from sensorium.models.sam.prompt_encoder import BACKGROUND, FOREGROUND
 from sensorium.nn.attention import attend
 from sensorium.nn.norms import ChannelNorm
 
@@ -23,11 +28,14 @@ from sensorium.nn.norms import ChannelNorm
 class ImageSide:
     """The image as the decoder sees it, made once by ``MaskDecoder.look`` for all prompts without a mask.
 
-    Shapes: image, positions ``[p or 1, n, width]`` with n = grid * grid.
+    Shapes: image, positions ``[p or 1, n, width]`` with n = grid * grid; of mini-sam also details
+    ``[p or 1, n, 4, width / 4]`` and the whole embedding ``[p or 1, 2 * width, grid, grid]``.
     """
 
     image: Tensor
     positions: Tensor
+    details: Tensor | None = None
+    embedding: Tensor | None = None
 
 
 class CrossAttention(nn.Module):
@@ -150,7 +158,8 @@ class MaskDecoder(nn.Module):
     def __init__(self, config: SamConfig) -> None:
         super().__init__()
         c, width = config, config.width
-        self.size = config.grid
+        self.size, self.width = config.grid, width
+        self.seen = nn.Linear(2 * width, width) if config.detailed else None
         count = c.candidates + 1  # mask 0 is the single answer, the others are the candidates
         self.quality_token = nn.Parameter(torch.empty(1, width).normal_())
         self.mask_tokens = nn.Parameter(torch.empty(count, width).normal_())
@@ -166,12 +175,34 @@ class MaskDecoder(nn.Module):
     def look(self, embedding: Tensor, dense: Tensor, positions: Tensor) -> ImageSide:
         """The image with what is known of it beforehand, as tokens.
 
-        Shapes: embedding ``[1, width, grid, grid]``, dense ``[p or 1, width, grid, grid]``, positions
-        ``[width, grid, grid]``.
+        Shapes: embedding ``[p or 1, width, grid, grid]``, of mini-sam twice as many channels; dense
+        ``[p or 1, width, grid, grid]``, positions ``[width, grid, grid]``.
         """
         # joined as tokens: OpenVINO 2026.4 fuses a convolution and an addition wrongly where one is spread
-        image = embedding.flatten(2).transpose(1, 2) + dense.flatten(2).transpose(1, 2)  # [p or 1, n, width]
-        return ImageSide(image, positions.flatten(1).T[None].to(image.dtype))
+        places = embedding[:, : self.width].flatten(2).transpose(1, 2)
+        image = places + dense.flatten(2).transpose(1, 2)  # [p or 1, n, width]
+        at = positions.flatten(1).T[None].to(image.dtype)
+        if self.seen is None:
+            return ImageSide(image, at)
+        b, n = places.shape[:2]
+        details = embedding[:, self.width :].reshape(b, -1, 4, n)  # [b, width / 4, 4, n]
+        return ImageSide(image, at, details.permute(0, 3, 2, 1), embedding)
+
+    def told(self, prompts: Tensor, points: Tensor, labels: Tensor, side: ImageSide) -> Tensor:
+        """Prompt tokens ``[p, n, width]`` with what the image shows at their points, where that is learned.
+
+        Points ``[p, n, 2]``, x and y within 0 to 1; labels ``[p, n]``. Corners of boxes, which lie beside a
+        thing, and paddings are told nothing.
+        """
+        if self.seen is None or side.embedding is None:
+            return prompts
+        at = (2 * points - 1).to(side.embedding.dtype)
+        at = at[None] if side.embedding.shape[0] == 1 else at[:, None]  # [1, p, n, 2] or [p, 1, n, 2]
+        found = F.grid_sample(side.embedding, at, mode="bilinear", padding_mode="border", align_corners=False)
+        shown = found.permute(0, 2, 3, 1).reshape(*prompts.shape[:2], -1)  # [p, n, 2 * width]
+        clicked = (labels == FOREGROUND) | (labels == BACKGROUND)
+        out: Tensor = prompts + self.seen(shown) * clicked[..., None]
+        return out
 
     def forward(self, prompts: Tensor, side: ImageSide, *, size: int | None = None) -> tuple[Tensor, Tensor]:
         """Prompt tokens ``[p, n, width]`` -> logits ``[p, 1 + c, 4 grid, 4 grid]``, qualities ``[p, 1 + c]``.
@@ -188,12 +219,12 @@ class MaskDecoder(nn.Module):
             tokens, image = block(tokens, prompts, image, side.positions)
         placed = image + side.positions
         tokens = self.norm(tokens + self.to_image.from_places(tokens + prompts, placed, image))
-        fine = self._upscaled(image)
+        fine = self._upscaled(image, side.details)
         weights = torch.stack([head(tokens[:, 1 + i]) for i, head in enumerate(self.masks)], dim=1)
         logits = _assembled(weights @ fine.transpose(1, 2), size or self.size)
         return logits, self.quality(tokens[:, 0])
 
-    def _upscaled(self, image: Tensor) -> Tensor:
+    def _upscaled(self, image: Tensor, details: Tensor | None) -> Tensor:
         """Places ``[p, n, width]`` to the 4 x 4 places in each: ``[p, n * 16, width / 8]``.
 
         A transposed convolution with a stride of its own size is one product at each place. Places stay rows
@@ -201,7 +232,8 @@ class MaskDecoder(nn.Module):
         """
         p = image.shape[0]
         norm = self.upscale_norm
-        x = _quartered(image, self.upscale1).reshape(p, -1, self.upscale1.out_channels)
+        x = _quartered(image, self.upscale1).reshape(p, image.shape[1], 4, -1)  # [p, n, 4, width / 4]
+        x = (x if details is None else x + details).flatten(1, 2)
         x = F.gelu(F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps))
         return F.gelu(_quartered(x, self.upscale2)).reshape(p, -1, self.upscale2.out_channels)
 

@@ -49,8 +49,17 @@ class Sam(nn.Module):
         Returns logits ``[p, c, 4 grid, 4 grid]`` and qualities ``[p, c]`` of the candidates, or of the single
         answer, where c is 1.
         """
-        logits, quality = self.mask_decoder(self.prompt_encoder(points, labels), side)
+        logits, quality = self.decode(side, points, labels)
         return (logits[:, :1], quality[:, :1]) if single else (logits[:, 1:], quality[:, 1:])
+
+    def decode(self, side: ImageSide, points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """As ``answer``, with the single answer before the candidates: as ``MaskDecoder`` returns them."""
+        prompts = self.prompt_encoder(points, labels).to(side.image.dtype)
+        placed = (points + 0.5) / self.config.vision.image_size  # the centre of the pixel
+        found: tuple[Tensor, Tensor] = self.mask_decoder(
+            self.mask_decoder.told(prompts, placed, labels, side), side
+        )
+        return found
 
     def forward(
         self,

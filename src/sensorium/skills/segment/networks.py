@@ -67,6 +67,5 @@ class DecodeMasked(nn.Module):
 
 
 def _joined(network: Sam, side: ImageSide, points: Tensor, labels: Tensor) -> Tensor:
-    prompts = network.prompt_encoder(points.float(), labels).to(side.image.dtype)
-    logits, quality = network.mask_decoder(prompts, side)
+    logits, quality = network.decode(side, points.float(), labels)
     return torch.cat((quality[..., None], logits.flatten(2)), dim=2)

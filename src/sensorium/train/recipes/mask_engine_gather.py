@@ -100,8 +100,7 @@ def proposals(network: Sam, shard: Shard, place: int, rules: Rules) -> list[tupl
     masks: list[Tensor] = []
     qualities: list[Tensor] = []
     for start in range(0, len(clicks), _TOGETHER):
-        prompt = network.prompt_encoder(*_first(clicks[start : start + _TOGETHER, None]))
-        logits, quality = network.mask_decoder(prompt, side)
+        logits, quality = network.decode(side, *_first(clicks[start : start + _TOGETHER, None]))
         logits, quality = logits[:, 1:].flatten(0, 1), quality[:, 1:].flatten()
         share = (logits > 0).float().mean(dim=(-2, -1))
         stable = torch.from_numpy(stability_of(logits.numpy()))
@@ -157,7 +156,7 @@ def _pointed(
     target = torch.from_numpy(things.astype(np.float32))
     clicks, labels = correction(torch.full_like(target, -1.0), target, draw=False)
     points, labels = _first(clicks)
-    logits, _ = network.mask_decoder(network.prompt_encoder(points, labels), network.look(embedding))
+    logits, _ = network.decode(network.look(embedding), points, labels)
     reached = overlaps(logits, target[:, None].expand_as(logits))
     chosen = reached[:, 1:].argmax(dim=1) + 1  # of the candidates the annotator takes what he meant
     rows = torch.arange(len(target))
@@ -170,7 +169,7 @@ def _pointed(
         more = correction(best, target, draw=False)
         points, labels = torch.cat((points, more[0]), 1), torch.cat((labels, more[1]), 1)
         looked = network.look(embedding, best[:, None].clamp(-32, 32))
-        answer, _ = network.mask_decoder(network.prompt_encoder(points, labels), looked)
+        answer, _ = network.decode(looked, points, labels)
         now = answer[:, 0]
         best = torch.where(open_[:, None, None], now, best)
         score = torch.where(open_, overlaps(now, target), score)

@@ -33,6 +33,7 @@ from sensorium.models.sam.prompt_encoder import (
 from sensorium.models.sam.pyramid import Pyramid
 from sensorium.models.sam.sam import Sam
 from sensorium.runtime import engines
+from sensorium.runtime.device import choose
 from sensorium.train.data.mini_clip_parts import folded
 from sensorium.train.data.scene_shards import Shape, Shard, make_shard
 from sensorium.train.data.scenes import world
@@ -71,13 +72,13 @@ class Config:
 
     out: Path = Path("runs/mini-sam")
     sources: Path = Path("runs/mini-clip-sources")  # where packages are unpacked, or lie already
-    scenes: int = 5000  # of small pictures
+    scenes: int = 9000  # of small pictures
     fine_scenes: int = 1000  # of pictures of the final size
     held_scenes: int = 200  # of cut-outs and photographs that are not trained on
     small: int = 192  # side of the small pictures
-    steps: int = 3000  # on small pictures, of first answers
-    correct_steps: int = 900  # on small pictures, of all rounds
-    fine_steps: int = 240  # on pictures of the final size, of all rounds
+    steps: int = 10_000  # on small pictures, of first answers
+    correct_steps: int = 1500  # on small pictures, of all rounds
+    fine_steps: int = 500  # on pictures of the final size, of all rounds
     batch: int = 8  # scenes a step
     fine_batch: int = 4  # ... of the final size
     prompts: int = 4  # things asked for in each
@@ -88,8 +89,9 @@ class Config:
     fine_lr: float = 2.5e-4
     decay: float = 0.05
     boxes: float = 0.25  # how often the first prompt is a box
+    dtype: str = "bfloat16"  # of what is computed; weights and losses stay float32
     seed: int = 0
-    save_every: int = 200
+    save_every: int = 500
 
 
 def run(config: Config, *, resume: bool = False) -> Iterator[StepRecord | Note]:
@@ -134,6 +136,7 @@ def run(config: Config, *, resume: bool = False) -> Iterator[StepRecord | Note]:
                 save_every=config.save_every,
                 clip=1.0,
             ),
+            placement=choose(dtype=config.dtype),
             resume=resume,
         )
     figures = measure(network.eval(), shards["held"])
@@ -312,7 +315,8 @@ def task(network: Sam, config: Config, side: int) -> Task:
         for number in range(config.rounds):
             dense = prompt.no_mask[None, :, None, None] if earlier is None else prompt.mask(earlier)
             looked = decoder.look(spread, dense.expand(count, -1, grid, grid), positions)
-            logits, quality = decoder(prompt.at(points, labels, side), looked, size=grid)
+            asked = decoder.told(prompt.at(points, labels, side), (points + 0.5) / side, labels, looked)
+            logits, quality = decoder(asked, looked, size=grid)
             logits, quality = logits.float(), quality.float()
             wanted = (slice(0, 1), slice(1, None)) if number == 0 else (slice(0, 1),)
             for part in wanted:

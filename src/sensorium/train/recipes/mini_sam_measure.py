@@ -42,7 +42,7 @@ def measure(network: Sam, shard: Shard) -> dict[str, float]:
             torch.cat((points, torch.zeros_like(points)), 1),
             torch.cat((torch.full_like(labels, FOREGROUND), torch.full_like(labels, PADDING)), 1),
         )
-        logits, quality = network.mask_decoder(network.prompt_encoder(*clicks), side)
+        logits, quality = network.decode(side, *clicks)
         reached = overlaps(logits, target[:, None].expand_as(logits))
         chosen = quality[:, 1:].argmax(1) + 1
         after = _corrected(network, embedding, clicks, logits, chosen, target)
@@ -79,7 +79,7 @@ def _corrected(
         more = correction(best, target, draw=False)
         points, labels = torch.cat((points, more[0]), 1), torch.cat((labels, more[1]), 1)
         side = network.look(embedding, best[:, None].clamp(-32, 32))
-        answer, _ = network.mask_decoder(network.prompt_encoder(points, labels), side)
+        answer, _ = network.decode(side, points, labels)
         best = answer[:, 0]
     return overlaps(best, target)
 

@@ -178,11 +178,15 @@ _ORIGINAL: list[Rule] = [
 ]
 
 RULES: list[Rule] = _HUB
-_PYRAMID = ("fine", "level8", "level16", "level32", "smooth16", "norm16", "smooth8", "norm8", "out", "norm")
-_OWN: list[Rule] = [  # of mini-sam's encoder, whose names are ours
+_PYRAMID = (
+    *("fine", "level8", "level16", "level32"),
+    *("smooth16", "norm16", "smooth8", "norm8", "out", "norm", "details"),
+)
+_OWN: list[Rule] = [  # of mini-sam alone, whose names are ours
     move("image_encoder.trunk.stem.{leaf}", "image_encoder.trunk.stem.{leaf}"),
     move("image_encoder.trunk.blocks.{i}.{part}.{leaf}", "image_encoder.trunk.blocks.{i}.{part}.{leaf}"),
     *_leaves("image_encoder", "image_encoder", {name: name for name in _PYRAMID}),
+    move("mask_decoder.seen.{leaf}", "mask_decoder.seen.{leaf}"),
 ]
 
 ORIGINAL_RULES: list[Rule] = [*_TINY_VIT, *_ORIGINAL_VIT, *_ORIGINAL, *_OWN]
