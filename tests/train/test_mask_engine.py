@@ -212,14 +212,13 @@ class Knowing(torch.nn.Module):
         super().__init__()
         self.first_wrong = first_wrong
         self.image_encoder = tiny_sam.network().image_encoder
-        self.mask_decoder = self.decode  # type: ignore[assignment]
-        self.prompt_encoder = lambda points, labels: (points, labels)
 
     def look(self, embedding: Any, masks: Any = None) -> Any:
         return masks
 
-    def decode(self, prompt: Any, side: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        points, _ = prompt
+    def decode(
+        self, side: Any, points: torch.Tensor, labels: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         half = SIDE // 2
         right = points[:, 0, 0] >= half
         logits = torch.full((len(points), 4, half, half), -5.0)

@@ -101,7 +101,7 @@ def test_the_config_decides_the_family(tmp_path: Path) -> None:
     (misleading / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n")
     assert find(misleading).family == "chinese_clip"
     assert family_of({"model_cfg": {"vision_cfg": {}, "text_cfg": {}}}, tmp_path) == "clip"
-    for config in ({}, {"model_type": "llama"}):
+    for config in ({}, {"model_type": "gpt2"}):
         with pytest.raises(CheckpointError, match="model_type"):
             family_of(config, tmp_path)
     for part in ({"vision_cfg": {"timm_model_name": "x"}}, {"text_cfg": {"hf_model_name": "x"}}):

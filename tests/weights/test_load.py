@@ -143,7 +143,7 @@ def test_config_out_and_in_again_is_the_identity(kind: str) -> None:
         ("clip", {"model_type": "siglip", "text_config": {}, "vision_config": {}}, "model_type"),
         (
             "clip",
-            {"model_type": "clip", "text_config": {}, "vision_config": {"hidden_act": "relu"}},
+            {"model_type": "clip", "text_config": {}, "vision_config": {"hidden_act": "mish"}},
             "hidden_act",
         ),
         ("clip", {"model_type": "clip", "text_config": {}, "vision_config": {"patch_size": [8, 4]}}, "8x4"),

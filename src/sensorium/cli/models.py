@@ -61,7 +61,7 @@ def show(name: Name, as_json: Json = False) -> None:
         row |= {
             "family": files.family,
             "fingerprint": files.fingerprint,
-            "image": asdict(files.image),
+            "image": asdict(files.pictures) if files.pictures else None,
             "text": asdict(files.text) if files.text else None,
             "weights": [path.name for path in files.weights],
         }
@@ -222,8 +222,8 @@ def _faults(name: str, folder: Path) -> list[str]:
     except (CheckpointError, ModelNotFoundError) as error:
         return [*faults, str(error)]
     entry = catalog.entry(name)
-    if entry is not None and entry.image is not None and entry.image != files.image:
-        faults.append(f"pictures are prepared as {files.image}, but {name} was made for {entry.image}")
+    if entry is not None and entry.image is not None and entry.image != files.pictures:
+        faults.append(f"pictures are prepared as {files.pictures}, but {name} was made for {entry.image}")
     for check in (_check_vocabulary, _check_weights):
         try:
             check(files)

@@ -91,7 +91,7 @@ class Tokenizer:
         if spec is None:
             raise CheckpointError(f"the model in {folder} reads no text: choose one with a text tower")
         if (folder / "tokenizer.json").is_file():
-            core = _core_from_json(folder / "tokenizer.json")
+            core = core_from_json(folder / "tokenizer.json")
         elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
             core = _clip_core(folder, spec)
         elif (folder / "vocab.txt").is_file():
@@ -105,7 +105,7 @@ class Tokenizer:
 
     def encode(self, texts: Sequence[str]) -> TokenBatch:
         """Tokenize: b texts to ids and mask [b, n]; n is at most ``context_length``."""
-        clean = [self.spec.prefix + _without_lone_surrogates(text) for text in texts]
+        clean = [self.spec.prefix + without_lone_surrogates(text) for text in texts]
         rows = [self._core.encode(clean[0]).ids] if len(clean) == 1 else self._rows(clean)
         longest = max((len(row) for row in rows), default=0)
         length = self.spec.context_length if self.spec.padding == "fixed" else longest
@@ -128,7 +128,12 @@ class Tokenizer:
         return [encoding.ids for encoding in self._core.encode_batch(texts)]
 
 
-def _core_from_json(path: Path) -> tokenizers.Tokenizer:
+def core_from_json(path: Path) -> tokenizers.Tokenizer:
+    """The tokenizer in a ``tokenizer.json``, without its padding and truncation.
+
+    Raises:
+        CheckpointError: The file cannot be read.
+    """
     try:
         core = tokenizers.Tokenizer.from_str(path.read_text("utf-8"))
     except Exception as error:  # the library raises nothing narrower on content that it cannot read
@@ -142,8 +147,8 @@ def _clip_core(folder: Path, spec: TextSpec) -> tokenizers.Tokenizer:
     """CLIP's byte-pair encoding: NFC, white space to single spaces, lower case, words, bytes, merges."""
     core = tokenizers.Tokenizer(
         BPE(
-            vocab=_read_vocabulary(folder / "vocab.json"),
-            merges=_read_merges(folder / "merges.txt"),
+            vocab=read_vocabulary(folder / "vocab.json"),
+            merges=read_merges(folder / "merges.txt"),
             continuing_subword_prefix="",
             end_of_word_suffix="</w>",
             fuse_unk=False,
@@ -180,7 +185,12 @@ def _bert_core(folder: Path, spec: TextSpec) -> tokenizers.Tokenizer:
     return _with_special_tokens(core, spec.start or BERT_START, spec.end or BERT_END)
 
 
-def _read_vocabulary(path: Path) -> dict[str, int]:
+def read_vocabulary(path: Path) -> dict[str, int]:
+    """The tokens in a ``vocab.json`` and their numbers.
+
+    Raises:
+        CheckpointError: The file is none.
+    """
     try:
         vocabulary = json.loads(path.read_text("utf-8"))
     except ValueError as error:
@@ -190,7 +200,12 @@ def _read_vocabulary(path: Path) -> dict[str, int]:
     return vocabulary
 
 
-def _read_merges(path: Path) -> list[tuple[str, str]]:
+def read_merges(path: Path) -> list[tuple[str, str]]:
+    """The pairs in a ``merges.txt``, first merged first.
+
+    Raises:
+        CheckpointError: A line is no pair.
+    """
     lines = path.read_text("utf-8").split("\n")
     if lines and lines[0].startswith("#version"):
         lines = lines[1:]
@@ -244,6 +259,6 @@ def _token_id(core: tokenizers.Tokenizer, token: str) -> int:
     return found
 
 
-def _without_lone_surrogates(text: str) -> str:
+def without_lone_surrogates(text: str) -> str:
     """Halves of a UTF-16 pair, as in badly decoded file names, cannot be tokenized: they become U+FFFD."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -7,6 +7,7 @@ tokens (arXiv 2309.16588), attention or mean pooling. Dropout is left out: no pu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -124,6 +125,18 @@ class Vit(nn.Module):
             x = block(x)
         normed: Tensor = self.norm(x)
         return normed
+
+    def hidden(self, pixels: Tensor, counts: Sequence[int]) -> list[Tensor]:
+        """Pixels ``[b, channels, h, w]`` -> tokens ``[b, n, width]`` after so many blocks, not normalised.
+
+        Blocks behind the last one that is read are not run.
+        """
+        x = self.embed(pixels)
+        found = {0: x}
+        for index in range(max(counts)):
+            x = self.blocks[index](x)
+            found[index + 1] = x
+        return [found[count] for count in counts]
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Pixels ``[b, channels, h, w]`` -> one vector an image ``[b, width]``."""

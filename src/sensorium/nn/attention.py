@@ -18,16 +18,18 @@ def attend(
     mask: Tensor | None = None,
     bias: Tensor | None = None,
     causal: bool = False,
+    grouped: bool = False,
 ) -> Tensor:
     """Values averaged by the similarity of queries and keys.
 
     Shapes: q ``[b, heads, m, dim]``; k, v ``[b, heads, n, dim]`` -> ``[b, heads, m, dim]``.
     ``mask`` is boolean, ``[m, n]`` or broadcastable to ``[b, heads, m, n]``, true where a query may look;
     ``bias``, of the same shapes, is added to the scaled similarities; at most one of the two is given.
-    ``causal`` lets query i see keys 0..i, and needs m == n.
+    ``causal`` lets query i see keys 0..i, and needs m == n. ``grouped`` says that keys and values have fewer
+    heads, each for heads / kv_heads neighbouring heads of queries (arXiv 2305.13245).
     """
     added = mask if bias is None else bias
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=added, is_causal=causal)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=added, is_causal=causal, enable_gqa=grouped)
 
 
 def attention_weights(q: Tensor, k: Tensor, *, mask: Tensor | None = None) -> Tensor:
@@ -49,14 +51,15 @@ class Attention(nn.Module):
     tokens than keys (pooling), and an adapter can be put on any one of them.
     """
 
-    def __init__(self, width: int, heads: int, *, bias: bool = True) -> None:
+    def __init__(self, width: int, heads: int, *, bias: bool = True, source: int | None = None) -> None:
+        """``source``: the width of what is read, where it is another one."""
         super().__init__()
         if width % heads:
             raise ValueError(f"width {width} is not a multiple of {heads} heads")
         self.heads = heads
         self.q = nn.Linear(width, width, bias=bias)
-        self.k = nn.Linear(width, width, bias=bias)
-        self.v = nn.Linear(width, width, bias=bias)
+        self.k = nn.Linear(source or width, width, bias=bias)
+        self.v = nn.Linear(source or width, width, bias=bias)
         self.out = nn.Linear(width, width)
 
     def forward(
@@ -67,7 +70,7 @@ class Attention(nn.Module):
         mask: Tensor | None = None,
         causal: bool = False,
     ) -> Tensor:
-        """Queries ``[b, m, width]`` read from tokens ``[b, n, width]`` -> ``[b, m, width]``."""
+        """Queries ``[b, m, width]`` read from tokens ``[b, n, source]`` -> ``[b, m, width]``."""
         heads = attend(
             self._split(self.q(queries)),
             self._split(self.k(tokens)),

@@ -23,7 +23,9 @@ from sensorium.media.text import TextSpec
 from sensorium.weights import catalog
 from sensorium.weights.preprocess import read_image_spec, read_json, read_text_spec
 
-Family = Literal["clip", "siglip", "chinese_clip", "mini_clip", "vit", "sam", "sam_original"]
+Family = Literal[
+    "clip", "siglip", "chinese_clip", "mini_clip", "vit", "sam", "sam_original", "llama", "qwen2", "opt"
+]
 
 _FAMILIES: dict[str, Family] = {
     "clip": "clip",
@@ -33,6 +35,9 @@ _FAMILIES: dict[str, Family] = {
     "vit": "vit",
     "sam": "sam",
     "sam_original": "sam_original",
+    "llama": "llama",
+    "qwen2": "qwen2",
+    "opt": "opt",
 }
 """``model_type`` of a ``config.json`` to family."""
 
@@ -43,8 +48,12 @@ WEIGHTS = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
     "open_clip_pytorch_model.bin",
+    "consolidated.00.pth",  # Meta's original Llama, beside the hub's config.json
 )
 """Where the weights may be; the first that exists is used, safetensors before pickles."""
+
+TEXT_ONLY: tuple[Family, ...] = ("llama", "qwen2", "opt")
+"""Families that see no pictures, and whose words have no length limit but that of the context."""
 
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt")
 
@@ -59,13 +68,25 @@ class ModelFiles:
     family: Family
     config: dict[str, Any]
     """The content of ``config.json``; of ``open_clip_config.json`` in its absence."""
-    image: ImageSpec
+    pictures: ImageSpec | None
+    """None for models that see none."""
     text: TextSpec | None
-    """None for models that read no text."""
+    """None for models that read no text, and for decoders (`sensorium.media.vocabulary`)."""
     fingerprint: str
     """16 hexadecimal digits that change with the weights, the config, the vocabulary or the preparation."""
     weights: tuple[Path, ...] = ()
     """The weight files: one, or the shards of an index in order."""
+
+    @property
+    def image(self) -> ImageSpec:
+        """How pictures are prepared.
+
+        Raises:
+            CheckpointError: The model sees none.
+        """
+        if self.pictures is None:
+            raise CheckpointError(f"{self.name} sees no pictures: choose a model that does")
+        return self.pictures
 
 
 def find(name_or_folder: str | Path) -> ModelFiles:
@@ -127,12 +148,13 @@ def read_folder(folder: Path, name: str) -> ModelFiles:
         raise ModelNotFoundError(f"{folder} holds no model: config.json is missing there")
     family = family_of(config, folder)
     weights = weight_files(folder)
-    image, text = read_image_spec(folder), read_text_spec(folder, family, config)
+    image = None if family in TEXT_ONLY else read_image_spec(folder)
+    text = read_text_spec(folder, family, config)
     vocabulary = tuple(folder / part for part in _VOCABULARIES if (folder / part).is_file())
     identity = json.dumps(
         {
             "config": config,
-            "image": asdict(image),
+            "image": asdict(image) if image else None,
             "text": asdict(text) if text else None,
             "files": sha256s((*weights, *vocabulary)),
         },

@@ -1,8 +1,8 @@
 """Build a network and fill it from a checkpoint, strictly.
 
 The network is made on the meta device (no memory, no initialisation), the tensors are read one by one and
-become its parameters without a copy. None of the families here ties weights or keeps computed buffers, so
-every key of the network must come from the file.
+become its parameters without a copy. No network here keeps computed buffers, and a tensor that is used twice
+(a tied head) is one parameter, so every key of the network must come from the file.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from torch.overrides import TorchFunctionMode
 
 from sensorium.errors import CheckpointError
 from sensorium.models.clip import Clip
+from sensorium.models.decoder import Decoder
 from sensorium.models.mini_clip import MiniClip
 from sensorium.models.sam.sam import Sam
 from sensorium.models.vit import VitClassifier
-from sensorium.weights.maps import chinese_clip, clip, mini_clip, sam, siglip, vit
+from sensorium.weights.maps import chinese_clip, clip, decoder, mini_clip, sam, siglip, vit
 from sensorium.weights.rules import Rule, renamed
 
 if TYPE_CHECKING:
@@ -38,6 +39,11 @@ class Family:
     network: Callable[[Any], nn.Module]  # config -> module; the module keeps it as `.config`
     rules: list[Rule]
     write_config: Callable[[Any], dict[str, Any]]  # our config -> config.json in the hub's words
+    sized_rules: Callable[[Any], list[Rule]] | None = None  # config -> a layout's rules that need its sizes
+
+    def rules_for(self, config: Any) -> list[Rule]:
+        """Every rule by which a file of some layout fills a network of this config."""
+        return self.rules if self.sized_rules is None else [*self.rules, *self.sized_rules(config)]
 
 
 FAMILIES: dict[str, Family] = {
@@ -47,6 +53,9 @@ FAMILIES: dict[str, Family] = {
     "mini_clip": Family(mini_clip.read_config, MiniClip, mini_clip.RULES, mini_clip.write_config),
     "sam": Family(sam.read_config, Sam, sam.RULES, sam.write_config),
     "sam_original": Family(sam.read_original_config, Sam, sam.ORIGINAL_RULES, sam.write_original_config),
+    "llama": Family(decoder.read_config, Decoder, decoder.RULES, decoder.write_llama, decoder.meta_rules),
+    "qwen2": Family(decoder.read_config, Decoder, decoder.RULES, decoder.write_qwen2),
+    "opt": Family(decoder.read_config, Decoder, decoder.OPT_RULES, decoder.write_opt),
     "vit": Family(vit.read_config, VitClassifier, vit.RULES, vit.write_config),
 }
 
@@ -72,8 +81,9 @@ def build(files: ModelFiles, *, dtype: torch.dtype = torch.float32) -> nn.Module
     """
     kind = FAMILIES[files.family]
     try:
-        network = empty(kind, _config(files, kind))
-        fill(network, read_tensors(files.weights), kind.rules, dtype=dtype)
+        config = _config(files, kind)
+        network = empty(kind, config)
+        fill(network, read_tensors(files.weights), kind.rules_for(config), dtype=dtype)
     except CheckpointError as error:
         raise CheckpointError(f"{files.folder}: {error}") from None
     return network.eval()

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 from sensorium import settings
 from sensorium.errors import CheckpointError, ModelNotFoundError, SensoriumError
 from sensorium.weights import catalog
-from sensorium.weights.files import WEIGHTS, family_of, folder_of, sha256
+from sensorium.weights.files import TEXT_ONLY, WEIGHTS, family_of, folder_of, sha256
 from sensorium.weights.preprocess import read_image_spec, read_json, read_text_spec
 
 RECORD = "sensorium.json"
@@ -231,8 +231,10 @@ def _refuse_unsupported(name: str, staging: Path) -> None:
     config = read_json(staging / "config.json") or read_json(staging / "open_clip_config.json")
     if config is None:
         raise CheckpointError(f"{name} has no config.json: it is no model of a supported kind")
-    read_image_spec(staging)
-    read_text_spec(staging, family_of(config, staging), config)
+    family = family_of(config, staging)
+    if family not in TEXT_ONLY:
+        read_image_spec(staging)
+    read_text_spec(staging, family, config)
 
 
 def _fetch(source: _Source, file: RemoteFile, staging: Path) -> Iterator[int]:

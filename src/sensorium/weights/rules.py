@@ -34,6 +34,8 @@ class Rule:
     transpose: bool = False
     leading: int = 0  # leading dimensions of size one that the hub's file has and the network has not
     tied: bool = False  # a second copy of what another key holds, which some files have and some lack
+    shared: str = ""  # what the key is a second copy of, in networks that have no such target
+    neighbours: int = 0  # rows come in heads of so many, turned with their neighbours instead of in halves
 
     def match(self, key: str) -> tuple[str, ...] | None:
         """The keys that a source key fills, or None when the rule is not about it."""
@@ -48,6 +50,11 @@ class Rule:
             tensor = tensor.squeeze(0) if tensor.ndim else tensor
         if self.transpose:
             tensor = tensor.T.contiguous()
+        if self.neighbours:
+            if tensor.ndim == 0 or tensor.shape[0] % self.neighbours:
+                raise ValueError(f"has no heads of {self.neighbours} rows: {list(tensor.shape)}")
+            heads = tensor.reshape(-1, self.neighbours // 2, 2, *tensor.shape[1:])
+            tensor = heads.transpose(1, 2).reshape(tensor.shape)
         if len(self.targets) == 1:
             return (tensor,)
         if tensor.ndim == 0 or tensor.shape[0] % len(self.targets):
@@ -59,6 +66,9 @@ class Rule:
         import torch
 
         tensor = parts[0] if len(parts) == 1 else torch.cat(tuple(parts))
+        if self.neighbours:
+            heads = tensor.reshape(-1, 2, self.neighbours // 2, *tensor.shape[1:])
+            tensor = heads.transpose(1, 2).reshape(tensor.shape)
         if self.transpose:
             tensor = tensor.T.contiguous()
         return tensor.reshape((1,) * self.leading + tuple(tensor.shape))
@@ -67,6 +77,20 @@ class Rule:
 def move(source: str, target: str, *, transpose: bool = False, leading: int = 0) -> Rule:
     """The same tensor under another name; ``transpose`` for [in, out] matrices, ``leading`` for [1, ...]."""
     return Rule(source, (target,), transpose, leading)
+
+
+def head(source: str, target: str, shared: str) -> Rule:
+    """A tensor that networks of a family either have or share with ``shared``, as a language model's head.
+
+    Files of a network that shares it may hold it or not; what they hold then counts only when ``shared``
+    itself is absent.
+    """
+    return Rule(source, (target,), shared=shared)
+
+
+def halves(source: str, target: str, head_dim: int) -> Rule:
+    """Rotary queries or keys that turn value 2i with 2i + 1, for networks that turn i with i + dim / 2."""
+    return Rule(source, (target,), neighbours=head_dim)
 
 
 def split(source: str, targets: Sequence[str], *, leading: int = 0) -> Rule:
@@ -138,14 +162,19 @@ def renamed(
         except ValueError as error:
             misshapen.append(f"{foreign} {error}")
             continue
+        is_copy = rule.tied
+        if rule.shared and targets[0] not in expected:
+            targets, is_copy = (rule.shared,), True
         for target, part in zip(targets, parts, strict=True):
             if target not in expected:
                 unused.append(foreign)
                 continue
-            if target in state and (rule.tied or target in second):
-                second.discard(target)
+            if is_copy and target in state:
                 continue
-            if rule.tied:
+            if target in second:  # its own name comes after the copy's, and counts
+                second.discard(target)
+                del state[target]
+            if is_copy:
                 second.add(target)
             if target in state:
                 doubled.append(f"{foreign} (again {target})")

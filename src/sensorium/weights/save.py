@@ -25,6 +25,7 @@ _COMPANIONS = (
     "processor_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
+    "generation_config.json",
     "special_tokens_map.json",
     "vocab.json",
     "vocab.txt",
@@ -61,7 +62,7 @@ def export(network: nn.Module, files: ModelFiles, folder: Path) -> None:
         for name in _COMPANIONS:
             if (files.folder / name).is_file():
                 shutil.copyfile(files.folder / name, made / name)
-        if not (made / "preprocessor_config.json").is_file():
+        if files.pictures is not None and not (made / "preprocessor_config.json").is_file():
             _write_json(
                 made / "preprocessor_config.json", image_fields(files.image, _PROCESSORS[files.family])
             )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -96,7 +95,6 @@ class Config:
 
 def run(config: Config, *, resume: bool = False) -> Iterator[StepRecord | Note]:
     """Rebuild the model; yields notes and records, and writes it to ``config.out / "model"``."""
-    start = time.monotonic()
     config.out.mkdir(parents=True, exist_ok=True)
     config.sources.mkdir(parents=True, exist_ok=True)
     for source in SOURCES:
@@ -141,9 +139,20 @@ def run(config: Config, *, resume: bool = False) -> Iterator[StepRecord | Note]:
         )
     figures = measure(network.eval(), shards["held"])
     yield Note(json.dumps(figures))
-    minutes = (time.monotonic() - start) / 60
+    minutes = sum(trained(config.out / stage.name / "log.jsonl") for stage in stages(config)) / 60
     write(network, config, figures, minutes, config.out / "model")
-    yield Note(f"the model and its card are in {config.out / 'model'}, after {minutes:.0f} minutes")
+    yield Note(
+        f"the model and its card are in {config.out / 'model'}, after {minutes:.0f} minutes of training"
+    )
+
+
+def trained(log: Path) -> float:
+    """The seconds of a stage's steps, by the median step: however often it was interrupted or paused."""
+    if not log.is_file():
+        return 0.0
+    rows = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
+    pace = float(np.median([row["items_per_second"] for row in rows]))
+    return float(rows[-1]["items"]) / pace
 
 
 @dataclass(frozen=True)
@@ -366,4 +375,4 @@ def write(
     prepared = image_fields(SPEC, "SamImageProcessor")
     (folder / "preprocessor_config.json").write_text(json.dumps(prepared, indent=1) + "\n", "utf-8")
     settings = {name: str(value) for name, value in asdict(config).items() if name not in ("out", "sources")}
-    (folder / "README.md").write_text(card(settings, figures, minutes), "utf-8")
+    (folder / "README.md").write_text(card(settings, figures, minutes, config.held_scenes), "utf-8")

@@ -101,7 +101,7 @@ def _figures(rows: list[dict[str, float]], guesses: list[float], truths: list[fl
     return found
 
 
-def card(settings: dict[str, str], figures: dict[str, float], minutes: float) -> str:
+def card(settings: dict[str, str], figures: dict[str, float], minutes: float, scenes: int) -> str:
     """The model's card."""
     table = []
     for group, label in (("all", "all things"), ("plain", "things alone"), ("nested", "nested things")):
@@ -112,14 +112,17 @@ def card(settings: dict[str, str], figures: dict[str, float], minutes: float) ->
     return f"""# sensorium/mini-sam
 
 A small Segment Anything of our own: point at a thing, and it is cut. EfficientNet-Lite2 (Apache-2.0, trained
-on ImageNet, not changed here) sees the picture; a feature pyramid, a prompt encoder and a mask decoder of the
-published form, trained here, answer clicks.
+on ImageNet, not changed here) sees the picture; a feature pyramid, a prompt encoder and a mask decoder,
+trained here, answer clicks. The decoder has the published form and two parts more: details of the picture
+where masks are drawn, as in SAM 2, and for each click a look at what lies under it.
 
-**Made by** `sensorium train mini-sam` from packages alone in {minutes:.0f} minutes on two cores, on scenes of
-known content: cut-outs (Tux Paint's stamps, Noto's emoji, Open Clip Art) and shapes over photographs; the
-sources and their licences are those of `sensorium/mini-clip`.
+**Made by** `sensorium train mini-sam` from packages alone, in {minutes:.0f} minutes of training on two cores,
+on scenes of known content: cut-outs (Tux Paint's stamps, Noto's emoji, Open Clip Art) and shapes over
+photographs; the sources and their licences are those of `sensorium/mini-clip`.
 
-**Measured** on scenes of cut-outs and photographs that were held back, mean intersection over union:
+**Measured** on {scenes} scenes of cut-outs and photographs that were held back, mean intersection over union.
+Of nested things (a wheel, the car) one click alone cannot say which is meant; things alone are no part of
+another and hold none:
 
 | | one click | three clicks | best of three candidates | single mask |
 | --- | --- | --- | --- | --- |
