@@ -10,6 +10,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
+from sensorium.errors import CheckpointError
 from sensorium.models.blip2 import Blip2, Blip2Matcher, Blip2MatcherConfig
 from sensorium.models.qformer import QFormer, QFormerConfig
 from sensorium.weights.maps import blip2 as maps
@@ -260,3 +261,112 @@ def test_what_is_written_is_what_was_read(kind: str) -> None:
     assert set(written) <= set(given)
     for key, value in written.items():
         assert torch.equal(value, given[key]), key
+
+
+LAVIS = {
+    "vision.class_token": "visual_encoder.cls_token",
+    "vision.positions": "visual_encoder.pos_embed",
+    "vision.patch_embedding.": "visual_encoder.patch_embed.proj.",
+    "vision.blocks.": "visual_encoder.blocks.",
+    "vision.norm.": "ln_vision.",
+    "qformer.queries": "query_tokens",
+    "qformer.embedding.": "Qformer.bert.embeddings.word_embeddings.",
+    "qformer.positions": "Qformer.bert.embeddings.position_embeddings.weight",
+    "qformer.norm.": "Qformer.bert.embeddings.LayerNorm.",
+    "qformer.blocks.": "Qformer.bert.encoder.layer.",
+    "image_projection.": "vision_proj.",
+    "text_projection.": "text_proj.",
+    "matching_head.": "itm_head.",
+    "caption_head.dense.": "Qformer.cls.predictions.transform.dense.",
+    "caption_head.norm.": "Qformer.cls.predictions.transform.LayerNorm.",
+    "caption_head.bias": "Qformer.cls.predictions.bias",
+}
+LAVIS_BLOCKS = {
+    ".attention.out.": (".attn.proj.", ".attention.output.dense."),
+    ".mlp.up.": (".mlp.fc1.", ".intermediate_query.dense."),
+    ".mlp.down.": (".mlp.fc2.", ".output_query.dense."),
+    ".norm1.": (".norm1.", ".attention.output.LayerNorm."),
+    ".norm2.": (".norm2.", ".output_query.LayerNorm."),
+    ".attention.q.": ("", ".attention.self.query."),
+    ".attention.k.": ("", ".attention.self.key."),
+    ".attention.v.": ("", ".attention.self.value."),
+    ".cross.q.": ("", ".crossattention.self.query."),
+    ".cross.k.": ("", ".crossattention.self.key."),
+    ".cross.v.": ("", ".crossattention.self.value."),
+    ".cross.out.": ("", ".crossattention.output.dense."),
+    ".cross_norm.": ("", ".crossattention.output.LayerNorm."),
+    ".text_mlp.up.": ("", ".intermediate.dense."),
+    ".text_mlp.down.": ("", ".output.dense."),
+    ".text_norm.": ("", ".output.LayerNorm."),
+}
+
+
+def as_lavis(network: Blip2Matcher) -> dict[str, Tensor]:
+    """Its tensors as the authors' files have them."""
+    out: dict[str, Tensor] = {"temp": torch.tensor(0.07)}
+    state = network.state_dict()
+    for key, value in state.items():
+        ours, theirs = next(pair for pair in LAVIS.items() if key.startswith(pair[0]))
+        name = theirs + key.removeprefix(ours)
+        tower = key.startswith("vision")
+        if tower and ".attention." in key and ".out." not in key:
+            continue  # fused, below
+        for part, (in_tower, in_qformer) in LAVIS_BLOCKS.items():
+            if part in name and "blocks" in key:
+                name = name.replace(part, in_tower if tower else in_qformer)
+                break
+        leading = {"vision.class_token": 2, "vision.positions": 1, "qformer.queries": 1}.get(key, 0)
+        out[name] = value.reshape((1,) * leading + tuple(value.shape))
+    for i in range(network.config.vision.depth):
+        parts = [state[f"vision.blocks.{i}.attention.{x}.weight"] for x in "qkv"]
+        out[f"visual_encoder.blocks.{i}.attn.qkv.weight"] = torch.cat(parts)
+        for x in "qv":
+            out[f"visual_encoder.blocks.{i}.attn.{x}_bias"] = state[f"vision.blocks.{i}.attention.{x}.bias"]
+    out["Qformer.cls.predictions.decoder.weight"] = state["qformer.embedding.weight"]
+    out["Qformer.cls.predictions.decoder.bias"] = state["caption_head.bias"]
+    out["Qformer.bert.embeddings.position_ids"] = torch.arange(20)[None]
+    return out
+
+
+def captioning() -> Blip2Matcher:
+    read = maps.read_matcher_config(raw(matcher()))
+    network = randomized(
+        Blip2Matcher(Blip2MatcherConfig(read.vision, read.qformer, read.shared, caption=True))
+    )
+    assert isinstance(network, Blip2Matcher)
+    for name, parameter in network.named_parameters():
+        if name.startswith("vision") and name.endswith("attention.k.bias"):
+            parameter.data.zero_()  # as in the authors' network, which has none
+    return network
+
+
+def test_the_authors_files_give_the_same_network() -> None:
+    network = captioning()
+    fresh = Blip2Matcher(network.config)
+    expected = {key: value.shape for key, value in fresh.state_dict().items()}
+    given = maps.with_whole_biases(as_lavis(network).items())
+    found = renamed(given, maps.MATCHER_RULES, expected)
+    for key, value in network.state_dict().items():
+        assert torch.equal(found[key], value), key
+    lone = {"visual_encoder.blocks.0.attn.q_bias": torch.zeros(24)}
+    with pytest.raises(CheckpointError, match="without their other half: visual_encoder"):
+        list(maps.with_whole_biases(lone.items()))
+
+
+@torch.no_grad()
+def test_captions_are_scored_as_bert_does() -> None:
+    from transformers.models.bert.modeling_bert import BertLMPredictionHead
+
+    network = captioning()
+    assert network.caption_head is not None
+    assert network.qformer.embedding is not None
+    config = transformers.BertConfig(vocab_size=50, hidden_size=32, layer_norm_eps=1e-12)
+    theirs = BertLMPredictionHead(config)
+    head = network.caption_head
+    theirs.transform.dense.load_state_dict(head.dense.state_dict())
+    theirs.transform.LayerNorm.load_state_dict(head.norm.state_dict())
+    theirs.decoder.weight.copy_(network.qformer.embedding.weight)
+    theirs.decoder.bias.copy_(head.bias)
+    ids, _ = padded_ids(50)
+    read = network.qformer(network.vision.tokens(pixels()), ids, causal=True)[:, QUERIES:]
+    assert relative(network.caption(pixels(), ids), theirs(read)) < 1e-5

@@ -13,7 +13,7 @@ from sensorium.models.sam.prompt_encoder import BACKGROUND, FOREGROUND, PADDING,
 from sensorium.train.data.scene_shards import halved
 from sensorium.train.data.scenes import Cutout, Name, World, askable, scene
 from sensorium.train.mask_losses import dice, focal, mask_loss, overlaps
-from sensorium.train.recipes.mini_sam import ARCHITECTURE, correction, first_prompt
+from sensorium.train.recipes.mini_sam import ARCHITECTURE, Config, correction, first_prompt, stages, trained
 
 
 @pytest.fixture(scope="module")
@@ -137,3 +137,21 @@ def test_the_architecture_survives_its_config(tmp_path: Path) -> None:
 
     raw = json.loads(json.dumps(maps.write_original_config(ARCHITECTURE)))
     assert maps.read_original_config(raw) == ARCHITECTURE
+
+
+def test_a_pause_does_not_count_as_training(tmp_path: Path) -> None:
+    import json
+
+    rows = [{"items": 10, "items_per_second": 5}, {"items": 20, "items_per_second": 5}]
+    paused = {"items": 30, "items_per_second": 0.001}
+    (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, [*rows, paused])), "utf-8")
+    assert trained(tmp_path / "log.jsonl") == pytest.approx(6)
+    assert trained(tmp_path / "absent.jsonl") == 0
+
+
+def test_corrections_come_after_first_answers_and_the_final_size_last() -> None:
+    first, corrections, fine = stages(Config())
+    assert (first.config.rounds, corrections.config.rounds, fine.config.rounds) == (1, 3, 3)
+    assert first.shard == corrections.shard != fine.shard
+    assert first.config.spread > fine.config.spread
+    assert fine.quality > first.quality

@@ -215,7 +215,7 @@ def test_a_decoder_sees_no_pictures(tmp_path: Path) -> None:
     saved("qwen2", tmp_path / "words")
     files = find(tmp_path / "words")
     assert (files.family, files.pictures, files.text) == ("qwen2", None, None)
-    with pytest.raises(CheckpointError, match="words sees no pictures"):
+    with pytest.raises(CheckpointError, match="words neither compares nor cuts pictures"):
         _ = files.image
 
 

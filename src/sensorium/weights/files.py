@@ -24,7 +24,20 @@ from sensorium.weights import catalog
 from sensorium.weights.preprocess import read_image_spec, read_json, read_text_spec
 
 Family = Literal[
-    "clip", "siglip", "chinese_clip", "mini_clip", "vit", "sam", "sam_original", "llama", "qwen2", "opt"
+    "clip",
+    "siglip",
+    "chinese_clip",
+    "mini_clip",
+    "vit",
+    "sam",
+    "sam_original",
+    "llama",
+    "qwen2",
+    "opt",
+    "blip2",
+    "blip2_matcher",
+    "llava",
+    "qwen_vl",
 ]
 
 _FAMILIES: dict[str, Family] = {
@@ -38,6 +51,11 @@ _FAMILIES: dict[str, Family] = {
     "llama": "llama",
     "qwen2": "qwen2",
     "opt": "opt",
+    "blip-2": "blip2",
+    "instructblip": "blip2",
+    "llava": "llava",
+    "llava_next": "llava",
+    "qwen2_5_vl": "qwen_vl",
 }
 """``model_type`` of a ``config.json`` to family."""
 
@@ -52,8 +70,9 @@ WEIGHTS = (
 )
 """Where the weights may be; the first that exists is used, safetensors before pickles."""
 
-TEXT_ONLY: tuple[Family, ...] = ("llama", "qwen2", "opt")
-"""Families that see no pictures, and whose words have no length limit but that of the context."""
+WITHOUT_SPECS: tuple[Family, ...] = ("llama", "qwen2", "opt", "blip2", "blip2_matcher", "llava", "qwen_vl")
+"""Families with a language model: pictures, where they see any, follow a plan of their own shape, and words
+have no length limit but that of the context."""
 
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt")
 
@@ -69,7 +88,7 @@ class ModelFiles:
     config: dict[str, Any]
     """The content of ``config.json``; of ``open_clip_config.json`` in its absence."""
     pictures: ImageSpec | None
-    """None for models that see none."""
+    """None for models that see none, or see them in their own shape (`sensorium.media.resizing`)."""
     text: TextSpec | None
     """None for models that read no text, and for decoders (`sensorium.media.vocabulary`)."""
     fingerprint: str
@@ -82,10 +101,10 @@ class ModelFiles:
         """How pictures are prepared.
 
         Raises:
-            CheckpointError: The model sees none.
+            CheckpointError: The model sees none, or not by one specification.
         """
         if self.pictures is None:
-            raise CheckpointError(f"{self.name} sees no pictures: choose a model that does")
+            raise CheckpointError(f"{self.name} neither compares nor cuts pictures: choose a model that does")
         return self.pictures
 
 
@@ -148,7 +167,7 @@ def read_folder(folder: Path, name: str) -> ModelFiles:
         raise ModelNotFoundError(f"{folder} holds no model: config.json is missing there")
     family = family_of(config, folder)
     weights = weight_files(folder)
-    image = None if family in TEXT_ONLY else read_image_spec(folder)
+    image = None if family in WITHOUT_SPECS else read_image_spec(folder)
     text = read_text_spec(folder, family, config)
     vocabulary = tuple(folder / part for part in _VOCABULARIES if (folder / part).is_file())
     identity = json.dumps(
@@ -190,6 +209,8 @@ def family_of(config: Mapping[str, Any], where: Path) -> Family:
     if declared not in _FAMILIES:
         known = ", ".join(_FAMILIES)
         raise CheckpointError(f"{where}: config.json has model_type {declared!r}; supported are {known}")
+    if declared == "blip-2" and "Blip2ForImageTextRetrieval" in (config.get("architectures") or ()):
+        return "blip2_matcher"
     return _FAMILIES[declared]
 
 

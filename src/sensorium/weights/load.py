@@ -19,12 +19,26 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from sensorium.errors import CheckpointError
+from sensorium.models.blip2 import Blip2, Blip2Matcher
 from sensorium.models.clip import Clip
 from sensorium.models.decoder import Decoder
+from sensorium.models.llava import Llava
 from sensorium.models.mini_clip import MiniClip
+from sensorium.models.qwen_vl.qwen_vl import QwenVl
 from sensorium.models.sam.sam import Sam
 from sensorium.models.vit import VitClassifier
-from sensorium.weights.maps import chinese_clip, clip, decoder, mini_clip, sam, siglip, vit
+from sensorium.weights.maps import (
+    blip2,
+    chinese_clip,
+    clip,
+    decoder,
+    llava,
+    mini_clip,
+    qwen_vl,
+    sam,
+    siglip,
+    vit,
+)
 from sensorium.weights.rules import Rule, renamed
 
 if TYPE_CHECKING:
@@ -40,6 +54,8 @@ class Family:
     rules: list[Rule]
     write_config: Callable[[Any], dict[str, Any]]  # our config -> config.json in the hub's words
     sized_rules: Callable[[Any], list[Rule]] | None = None  # config -> a layout's rules that need its sizes
+    prepared: Callable[[Iterable[tuple[str, Tensor]]], Iterable[tuple[str, Tensor]]] = iter
+    """What is done to a file's tensors before the rules, where several become one."""
 
     def rules_for(self, config: Any) -> list[Rule]:
         """Every rule by which a file of some layout fills a network of this config."""
@@ -56,6 +72,18 @@ FAMILIES: dict[str, Family] = {
     "llama": Family(decoder.read_config, Decoder, decoder.RULES, decoder.write_llama, decoder.meta_rules),
     "qwen2": Family(decoder.read_config, Decoder, decoder.RULES, decoder.write_qwen2),
     "opt": Family(decoder.read_config, Decoder, decoder.OPT_RULES, decoder.write_opt),
+    "blip2": Family(
+        blip2.read_config, Blip2, [], blip2.write_config, blip2.rules_for, blip2.with_whole_biases
+    ),
+    "blip2_matcher": Family(
+        blip2.read_matcher_config,
+        Blip2Matcher,
+        blip2.MATCHER_RULES,
+        blip2.write_matcher_config,
+        prepared=blip2.with_whole_biases,
+    ),
+    "llava": Family(llava.read_config, Llava, llava.RULES, llava.write_config),
+    "qwen_vl": Family(qwen_vl.read_config, QwenVl, qwen_vl.RULES, qwen_vl.write_config),
     "vit": Family(vit.read_config, VitClassifier, vit.RULES, vit.write_config),
 }
 
@@ -83,7 +111,7 @@ def build(files: ModelFiles, *, dtype: torch.dtype = torch.float32) -> nn.Module
     try:
         config = _config(files, kind)
         network = empty(kind, config)
-        fill(network, read_tensors(files.weights), kind.rules_for(config), dtype=dtype)
+        fill(network, kind.prepared(read_tensors(files.weights)), kind.rules_for(config), dtype=dtype)
     except CheckpointError as error:
         raise CheckpointError(f"{files.folder}: {error}") from None
     return network.eval()

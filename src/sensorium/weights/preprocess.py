@@ -58,7 +58,7 @@ def read_text_spec(folder: Path, family: str, config: Mapping[str, Any]) -> Text
     Raises:
         CheckpointError: A needed field or file is missing, named.
     """
-    if family in ("vit", "sam", "sam_original", "llama", "qwen2", "opt"):
+    if family not in ("clip", "siglip", "chinese_clip", "mini_clip"):
         return None
     tokens = read_json(folder / "tokenizer_config.json") or {}
     stated = tokens.get("model_max_length")

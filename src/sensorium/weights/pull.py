@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 from sensorium import settings
 from sensorium.errors import CheckpointError, ModelNotFoundError, SensoriumError
 from sensorium.weights import catalog
-from sensorium.weights.files import TEXT_ONLY, WEIGHTS, family_of, folder_of, sha256
+from sensorium.weights.files import WEIGHTS, WITHOUT_SPECS, family_of, folder_of, sha256
 from sensorium.weights.preprocess import read_image_spec, read_json, read_text_spec
 
 RECORD = "sensorium.json"
@@ -232,7 +232,7 @@ def _refuse_unsupported(name: str, staging: Path) -> None:
     if config is None:
         raise CheckpointError(f"{name} has no config.json: it is no model of a supported kind")
     family = family_of(config, staging)
-    if family not in TEXT_ONLY:
+    if family not in WITHOUT_SPECS:
         read_image_spec(staging)
     read_text_spec(staging, family, config)
 

@@ -54,7 +54,8 @@ def export(network: nn.Module, files: ModelFiles, folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise CheckpointError(f"{folder} exists and is not empty; name a new folder")
     kind = FAMILIES[files.family]
-    state = {key: tensor.contiguous() for key, tensor in original(network.state_dict(), kind.rules).items()}
+    rules = kind.rules_for(network.config)
+    state = {key: tensor.contiguous() for key, tensor in original(network.state_dict(), rules).items()}
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
         made = Path(temporary) / "model"

@@ -76,8 +76,8 @@ class Config:
     held_scenes: int = 200  # of cut-outs and photographs that are not trained on
     small: int = 192  # side of the small pictures
     steps: int = 10_000  # on small pictures, of first answers
-    correct_steps: int = 1500  # on small pictures, of all rounds
-    fine_steps: int = 500  # on pictures of the final size, of all rounds
+    correct_steps: int = 1000  # on small pictures, of all rounds
+    fine_steps: int = 2400  # on pictures of the final size, of all rounds
     batch: int = 8  # scenes a step
     fine_batch: int = 4  # ... of the final size
     prompts: int = 4  # things asked for in each
@@ -85,7 +85,8 @@ class Config:
     spread: float = 0.05  # share of the loss that all candidates have, not the best alone
     lr: float = 1e-3
     correct_lr: float = 5e-4
-    fine_lr: float = 2.5e-4
+    fine_lr: float = 4e-4
+    fine_quality: float = 5.0  # weight of the loss of predicted qualities, once answers are good
     decay: float = 0.05
     boxes: float = 0.25  # how often the first prompt is a box
     dtype: str = "bfloat16"  # of what is computed; weights and losses stay float32
@@ -133,6 +134,7 @@ def run(config: Config, *, resume: bool = False) -> Iterator[StepRecord | Note]:
                 seed=config.seed,
                 save_every=config.save_every,
                 clip=1.0,
+                weights={"quality": stage.quality},
             ),
             placement=choose(dtype=config.dtype),
             resume=resume,
@@ -164,6 +166,7 @@ class Stage:
     steps: int
     batch: int
     lr: float
+    quality: float
     config: Config
 
 
@@ -174,9 +177,17 @@ def stages(config: Config) -> tuple[Stage, ...]:
     """
     first = replace(config, rounds=1, spread=max(config.spread, 0.2))
     return (
-        Stage("coarse", "coarse", config.steps, config.batch, config.lr, first),
-        Stage("corrections", "coarse", config.correct_steps, config.batch, config.correct_lr, config),
-        Stage("fine", "fine", config.fine_steps, config.fine_batch, config.fine_lr, config),
+        Stage("coarse", "coarse", config.steps, config.batch, config.lr, 1.0, first),
+        Stage("corrections", "coarse", config.correct_steps, config.batch, config.correct_lr, 1.0, config),
+        Stage(
+            "fine",
+            "fine",
+            config.fine_steps,
+            config.fine_batch,
+            config.fine_lr,
+            config.fine_quality,
+            config,
+        ),
     )
 
 

@@ -22,7 +22,8 @@ def measure(network: Sam, shard: Shard) -> dict[str, float]:
     ``one click``: of the candidate that the network itself takes for the best, after a click deep inside a
     thing; for things that are no part of another and hold none, where one click says what is meant, and for
     ``nested`` ones, where it does not. ``three clicks``: with two corrections. ``oracle``: of the candidate
-    nearest to what was meant. ``single``: of the single mask. ``spearman``: of predicted and true overlap.
+    nearest to what was meant. ``single``: of the single mask. ``spearman``: the rank correlation of predicted
+    and true overlap of all candidates, and among things alone.
     """
     from sensorium.train.recipes.mini_sam import correction
 
@@ -98,6 +99,10 @@ def _figures(rows: list[dict[str, float]], guesses: list[float], truths: list[fl
     }
     found["things"] = len(rows)
     found["spearman"] = round(float(spearmanr(guesses, truths).statistic), 4)
+    alone = np.repeat([not row["nested"] for row in rows], len(guesses) // len(rows))
+    if alone.any():
+        among = np.array(guesses)[alone], np.array(truths)[alone]
+        found["plain: spearman"] = round(float(spearmanr(*among).statistic), 4)
     return found
 
 
@@ -128,7 +133,8 @@ another and hold none:
 | --- | --- | --- | --- | --- |
 {chr(10).join(table)}
 
-{figures["things"]:.0f} things. Rank correlation of predicted and true overlap: {figures["spearman"]:.2f}.
+{figures["things"]:.0f} things. Rank correlation of predicted and true overlap: {figures["spearman"]:.2f};
+among things alone, where what is meant is known, {figures.get("plain: spearman", float("nan")):.2f}.
 
 **What it cannot do.** It has seen composites, not photographs cut by hand: on real photographs expect good
 answers for things that stand out and ragged ones for hair, glass and crowds. A published SAM knows far more.

@@ -1,9 +1,13 @@
-"""BLIP-2 with OPT or Llama, its matcher, and InstructBLIP: transformers' layout (the hub's and today's)."""
+"""BLIP-2 with OPT or Llama, its matcher, and InstructBLIP.
+
+Layouts: transformers' (the hub's and today's) and LAVIS', the authors' own, whose files have no language
+model (it was not trained) but the head that writes captions, which the hub's lack.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from sensorium.errors import CheckpointError
 from sensorium.models.blip2 import Blip2Config, Blip2MatcherConfig
@@ -12,7 +16,10 @@ from sensorium.models.qformer import QFormerConfig
 from sensorium.models.vit import VitConfig
 from sensorium.weights.maps import decoder
 from sensorium.weights.maps.common import Fields, foreign_activation, foreign_size, projections, section
-from sensorium.weights.rules import COMPUTED, Rule, drop, move, split
+from sensorium.weights.rules import COMPUTED, Rule, drop, move, split, tied
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def _leaves(foreign: str, ours: str, names: Mapping[str, str]) -> list[Rule]:
@@ -74,6 +81,60 @@ def _words(prefix: str) -> list[Rule]:
     ]
 
 
+_LAVIS_ATTENTION = {"self.query": "q", "self.key": "k", "self.value": "v", "output.dense": "out"}
+_LAVIS_BLOCK = {
+    **{f"attention.{a}": f"attention.{b}" for a, b in _LAVIS_ATTENTION.items()},
+    **{f"crossattention.{a}": f"cross.{b}" for a, b in _LAVIS_ATTENTION.items()},
+    **{name: target for name, target in _BLOCK.items() if "attention.attention" not in name},
+}
+_LAVIS_TOWER = {"norm1": "norm1", "attn.proj": "attention.out", "norm2": "norm2"}
+_LAVIS_TOWER |= {"mlp.fc1": "mlp.up", "mlp.fc2": "mlp.down"}
+_LAVIS: list[Rule] = [
+    move("visual_encoder.cls_token", "vision.class_token", leading=2),
+    move("visual_encoder.pos_embed", "vision.positions", leading=1),
+    move("visual_encoder.patch_embed.proj.{leaf}", "vision.patch_embedding.{leaf}"),
+    split("visual_encoder.blocks.{i}.attn.qkv.{leaf}", projections("vision.blocks.{i}.attention", "qkv")),
+    *_leaves("visual_encoder.blocks.{i}", "vision.blocks.{i}", _LAVIS_TOWER),
+    move("ln_vision.{leaf}", "vision.norm.{leaf}"),
+    move("Qformer.bert.embeddings.LayerNorm.{leaf}", "qformer.norm.{leaf}"),
+    *_words("Qformer.bert.embeddings."),
+    *_leaves("Qformer.bert.encoder.layer.{i}", "qformer.blocks.{i}", _LAVIS_BLOCK),
+    move("opt_proj.{leaf}", "projection.{leaf}"),
+    move("llm_proj.{leaf}", "projection.{leaf}"),
+    move("vision_proj.{leaf}", "image_projection.{leaf}"),
+    move("text_proj.{leaf}", "text_projection.{leaf}"),
+    move("Qformer.cls.predictions.transform.dense.{leaf}", "caption_head.dense.{leaf}"),
+    move("Qformer.cls.predictions.transform.LayerNorm.{leaf}", "caption_head.norm.{leaf}"),
+    move("Qformer.cls.predictions.bias", "caption_head.bias"),
+    tied("Qformer.cls.predictions.decoder.bias", "caption_head.bias"),
+    tied("Qformer.cls.predictions.decoder.weight", "qformer.embedding.weight"),
+]
+
+
+def with_whole_biases(tensors: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+    """LAVIS' tensors with the three biases of each attention of the tower in one, as its rules expect.
+
+    The files have those of queries and values; that of keys is always zero and left out. Raises
+    CheckpointError where one of the two has no other.
+    """
+    import torch
+
+    waiting: dict[str, Tensor] = {}
+    for key, tensor in tensors:
+        layer, _, letter = key.rpartition(".")
+        if letter not in ("q_bias", "v_bias"):
+            yield key, tensor
+            continue
+        other = waiting.pop(f"{layer}.{'v' if letter == 'q_bias' else 'q'}_bias", None)
+        if other is None:
+            waiting[key] = tensor
+            continue
+        queries, values = (tensor, other) if letter == "q_bias" else (other, tensor)
+        yield f"{layer}.qkv.bias", torch.cat((queries, torch.zeros_like(queries), values))
+    if waiting:
+        raise CheckpointError(f"biases without their other half: {', '.join(sorted(waiting))}")
+
+
 _PROJECTION = move("language_projection.{leaf}", "projection.{leaf}")
 _INSTRUCT_ONLY: list[Rule] = [
     move("qformer.embeddings.layernorm.{leaf}", "qformer.norm.{leaf}"),
@@ -91,7 +152,7 @@ def rules_for(config: Blip2Config) -> list[Rule]:
     )
     norm = _INSTRUCT_ONLY if config.instructed else [_BARE_NORM]
     head = decoder.head_rule("language_model.lm_head.weight", "decoder.")
-    return [*_VISION, *_QFORMER, *norm, _PROJECTION, *language, head, *COMPUTED]
+    return [*_VISION, *_QFORMER, *norm, _PROJECTION, *language, head, *_LAVIS, *COMPUTED]
 
 
 MATCHER_RULES: list[Rule] = [
@@ -102,6 +163,7 @@ MATCHER_RULES: list[Rule] = [
     move("vision_projection.{leaf}", "image_projection.{leaf}"),
     move("text_projection.{leaf}", "text_projection.{leaf}"),
     move("itm_head.{leaf}", "matching_head.{leaf}"),
+    *_LAVIS,
     drop("temp"),
     *COMPUTED,
 ]
