@@ -36,7 +36,7 @@ class Vocabulary:
         """
         if (folder / "tokenizer.json").is_file():
             return cls(core_from_json(folder / "tokenizer.json"))
-        settings = _settings(folder)
+        settings = read_object(folder / "tokenizer_config.json")
         if settings.get("tokenizer_class") not in _GPT2:
             raise CheckpointError(f"no vocabulary of a language model in {folder}: put tokenizer.json there")
         for name in ("vocab.json", "merges.txt"):
@@ -90,8 +90,12 @@ class Vocabulary:
         return text
 
 
-def _settings(folder: Path) -> dict[str, Any]:
-    path = folder / "tokenizer_config.json"
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON file that holds an object; empty where there is no file.
+
+    Raises:
+        CheckpointError: It is not JSON.
+    """
     if not path.is_file():
         return {}
     try:
@@ -108,7 +112,7 @@ def _gpt2_core(folder: Path, settings: dict[str, Any]) -> tokenizers.Tokenizer:
     )
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=bool(settings.get("add_prefix_space")))
     core.decoder = decoders.ByteLevel()
-    named = {name: _word(settings.get(f"{name}_token")) for name in ("bos", "eos", "unk", "pad")}
+    named = {name: special_word(settings.get(f"{name}_token")) for name in ("bos", "eos", "unk", "pad")}
     special = dict.fromkeys(word for word in named.values() if word is not None)
     core.add_special_tokens([AddedToken(word, normalized=True) for word in special])
     start = named["bos"]
@@ -119,8 +123,8 @@ def _gpt2_core(folder: Path, settings: dict[str, Any]) -> tokenizers.Tokenizer:
     return core
 
 
-def _word(stated: Any) -> str | None:
-    """A special token, written as a string or as an object with its content."""
+def special_word(stated: Any) -> str | None:
+    """A special token as a tokenizer's settings state it: a string, or an object with its content."""
     if isinstance(stated, dict):
         stated = stated.get("content")
     return stated if isinstance(stated, str) else None
