@@ -20,6 +20,7 @@ from sensorium.media.resizing.policies import (
     LLAVA_NEXT_GRIDS,
     ONEVISION_GRIDS,
     AnyresTiles,
+    CentreCrop,
     Crops,
     InternVlTiles,
     Letterbox,
@@ -66,6 +67,15 @@ POLICIES: dict[str, Policy] = {
     "strips": STRIPS,
     "crops": WHOLE,
 }
+
+
+def test_what_hides_a_part_is_taken_last() -> None:
+    cut, all_of_it = CentreCrop(336, 14), BOX_AFTER
+    assert choose(1000, 300, 600, [cut, all_of_it]).policy == all_of_it
+    assert choose(300, 300, 600, [cut, all_of_it]).policy == cut  # of a square nothing is hidden
+    assert choose(1000, 300, 600, [cut]).detail[0] == 0
+    with pytest.raises(ValueError, match="at least one token"):
+        plan(10, 10, CentreCrop(7, 14))
 
 
 def share(width: int, height: int) -> Crops:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
@@ -20,6 +21,7 @@ from sensorium.media.resized import carry_out, patchify_naflex, patchify_qwen
 from sensorium.media.resizing.planning import plan
 from sensorium.media.resizing.policies import (
     AnyresTiles,
+    CentreCrop,
     Crops,
     InternVlTiles,
     Letterbox,
@@ -85,6 +87,21 @@ def test_carrying_out_yields_the_tokens_of_the_plan() -> None:
                 assert part.shape == (block.height, block.width, 3)  # nothing is shrunk at these sizes
                 tokens += part.shape[0] * part.shape[1] + (part.shape[0] if block.newline else 0)
             assert tokens == shown.tokens, (width, height, policy)
+
+
+@pytest.mark.parametrize("size", [(97, 61), (61, 97), (30, 30), (200, 31), (33, 250), (1000, 400)])
+def test_the_middle_square_has_clips_pixels(size: tuple[int, int]) -> None:
+    image = Image.fromarray(np.random.default_rng(3).integers(0, 256, (*size[::-1], 3), dtype=np.uint8))
+    asked = {"do_rescale": False, "do_normalize": False, "do_convert_rgb": False}
+    square = {"height": 28, "width": 28}
+    processor = CLIPImageProcessorPil(size={"shortest_edge": 28}, crop_size=square, **asked)
+    theirs = np.asarray(processor(image, return_tensors="np")["pixel_values"][0]).transpose(1, 2, 0)
+    shown = plan(*size, CentreCrop(28, 7))
+    [ours] = carry_out(image, shown, "bicubic")
+    assert np.abs(ours.astype(int) - theirs.astype(int)).max() <= 1  # one resize here, crop and all
+    assert shown.tokens == 16
+    middle = shown.to_original([[14, 14]])[0]
+    assert np.abs(middle - np.array(size) / 2).max() < max(1, min(size) / 28)
 
 
 def test_what_is_picture_and_what_is_padding() -> None:

@@ -176,14 +176,16 @@ class ResizePlan:
     def detail(self) -> tuple[float, float]:
         """At which scale the whole picture is seen (at most 1), and the distortion of the views that do so.
 
-        The scale is the smaller of a view's two, at its least over the picture. Views of which no token
-        remains do not count.
+        The scale is the smaller of a view's two, at its least over the picture; 0 where something is not
+        shown at all. Views of which no token remains do not count.
         """
         seen = {self.views[block.first_view].sheet for block in self.blocks if block.tokens}
         order = sorted(
             (self.sheets[number] for number in seen), key=lambda sheet: -min(sheet.scale_x, sheet.scale_y)
         )
-        count = next(n for n in range(1, len(order) + 1) if self._covered(order[:n]))
+        count = next((n for n in range(1, len(order) + 1) if self._covered(order[:n])), 0)
+        if not count:
+            return 0.0, self.distortion
         last = order[count - 1]
         worst = max(sheet.distortion for sheet in order[:count])
         return min(1.0, last.scale_x, last.scale_y), worst
@@ -295,6 +297,7 @@ def name(policy: Policy) -> str:
     return {
         "Squash": "squash",
         "Letterbox": "letterbox",
+        "CentreCrop": "the middle square",
         "AnyresTiles": "anyres tiles",
         "InternVlTiles": "InternVL tiles",
         "Native": "native resolution",

@@ -9,6 +9,7 @@ from sensorium.media.resizing.parts import all_of, fitted, nearest, separate, st
 from sensorium.media.resizing.plan import Box, ResizePlan, Sheet
 from sensorium.media.resizing.policies import (
     AnyresTiles,
+    CentreCrop,
     Crops,
     InternVlTiles,
     Letterbox,
@@ -38,6 +39,9 @@ def plan(width: int, height: int, policy: Policy) -> ResizePlan:
             return separate(width, height, policy, [sheet], [all_of(0, sheet, policy.token_side)], (1, 1))
         case Letterbox():
             sheet = _letterbox(width, height, policy)
+            return separate(width, height, policy, [sheet], [all_of(0, sheet, policy.token_side)], (1, 1))
+        case CentreCrop():
+            sheet = _middle(width, height, policy.side)
             return separate(width, height, policy, [sheet], [all_of(0, sheet, policy.token_side)], (1, 1))
         case AnyresTiles():
             return plan_anyres(width, height, policy)
@@ -79,3 +83,17 @@ def _letterbox(width: int, height: int, policy: Letterbox) -> Sheet:
     scale = min(policy.width / width, policy.height / height)
     size = nearest(width * scale, policy.width), nearest(height * scale, policy.height)
     return Sheet(source, whole(*size), policy.width, policy.height, False)
+
+
+def _middle(width: int, height: int, side: int) -> Sheet:
+    """What remains of the middle when the longer side is cut: its length and the cut are rounded down."""
+    short = min(width, height)
+    resized_width, resized_height = int(side * width / short), int(side * height / short)
+    left, top = (resized_width - side) // 2, (resized_height - side) // 2
+    source = Box(
+        left * width / resized_width,
+        top * height / resized_height,
+        (left + side) * width / resized_width,
+        (top + side) * height / resized_height,
+    )
+    return stretched(source, side, side)

@@ -37,6 +37,17 @@ class Letterbox:
 
 
 @dataclass(frozen=True)
+class CentreCrop:
+    """The shorter side brought to ``side``, the middle square cut out: CLIP's, and transformers' LLaVA-1.5.
+
+    What lies beside the square is not shown, so `choose` takes this only where nothing else fits.
+    """
+
+    side: int
+    token_side: int
+
+
+@dataclass(frozen=True)
 class AnyresTiles:
     """LLaVA-NeXT's and OneVision's tiles: one of some grids, padded, after a squashed view of the whole.
 
@@ -126,7 +137,18 @@ class Strips:
     most_windows: int
 
 
-Policy = Squash | Letterbox | AnyresTiles | InternVlTiles | Native | NaFlex | SplitLongest | Crops | Strips
+Policy = (
+    Squash
+    | Letterbox
+    | CentreCrop
+    | AnyresTiles
+    | InternVlTiles
+    | Native
+    | NaFlex
+    | SplitLongest
+    | Crops
+    | Strips
+)
 
 
 LLAVA_NEXT_GRIDS = ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))
@@ -179,6 +201,8 @@ def _wrong(policy: Policy) -> str:
     match policy:
         case Squash() | Letterbox() if min(policy.width, policy.height) < policy.token_side:
             return "width and height must hold at least one token"
+        case CentreCrop() if policy.side < policy.token_side:
+            return "side must hold at least one token"
         case Letterbox(pad_first=True) if policy.width != policy.height or policy.anchor != "centre":
             return "pad_first needs a square and the centre"
         case AnyresTiles() if not policy.grids or min(map(min, policy.grids)) < 1:
