@@ -13,10 +13,11 @@ from typing import Any
 
 import torch
 import transformers
-from torch import Tensor, nn
+from torch import Tensor
 
 from sensorium.media.image import ImageSpec
 from sensorium.weights.files import Family, ModelFiles, weight_files
+from tiny_decoders import randomized
 
 DEPTH = 3
 # epsilons are large and unlike, so that one in the wrong place shows
@@ -47,16 +48,6 @@ class Reference:
 
     family: Family
     network: Any
-
-
-def randomized(network: nn.Module, seed: int = 0) -> nn.Module:
-    """Every parameter random, norms and biases too: a tensor in the wrong place then shows."""
-    generator = torch.Generator().manual_seed(seed)
-    for name, parameter in network.named_parameters():
-        noise = torch.randn(parameter.shape, generator=generator) * 0.2
-        is_norm = "norm" in name.lower() and name.endswith("weight")
-        parameter.data = noise + 1.0 if is_norm else noise
-    return network.eval()
 
 
 def reference(kind: str) -> Reference:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sensorium.models.qformer import QFormer, QFormerConfig
-from sensorium.nn.attention import attend
+from sensorium.nn.attention import Attention
 from sensorium.nn.mlp import Activation, Mlp, activate
 
 
@@ -66,13 +66,9 @@ class ResamplerBlock(nn.Module):
     def __init__(self, config: ResamplerConfig, width: int) -> None:
         super().__init__()
         c = config
-        self.heads = c.heads
         self.image_norm = nn.LayerNorm(width, eps=c.norm_eps)
         self.query_norm = nn.LayerNorm(width, eps=c.norm_eps)
-        self.q = nn.Linear(width, width, bias=False)
-        self.k = nn.Linear(width, width, bias=False)
-        self.v = nn.Linear(width, width, bias=False)
-        self.out = nn.Linear(width, width, bias=False)
+        self.attention = Attention(width, c.heads, bias=False)
         self.norm = nn.LayerNorm(width, eps=c.norm_eps)
         self.mlp = Mlp(width, c.mlp_width, c.activation)
 
@@ -80,15 +76,9 @@ class ResamplerBlock(nn.Module):
         """Queries ``[b, m, width]``, image ``[b, n, width]`` -> ``[b, m, width]``; mask as in `attend`."""
         asking = self.query_norm(queries)
         read = torch.cat((self.image_norm(image), asking), dim=1)
-        heads = attend(
-            self._split(self.q(asking)), self._split(self.k(read)), self._split(self.v(read)), mask=mask
-        )
-        x = queries + self.out(heads.transpose(1, 2).flatten(2))
+        x = queries + self.attention(asking, read, mask=mask)
         out: Tensor = x + self.mlp(self.norm(x))
         return out
-
-    def _split(self, x: Tensor) -> Tensor:
-        return x.reshape(x.shape[0], x.shape[1], self.heads, -1).transpose(1, 2)
 
 
 class Resampler(nn.Module):

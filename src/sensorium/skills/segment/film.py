@@ -210,6 +210,7 @@ class _Film:
         return None
 
     def add(self, at: float, image: Image.Image | None) -> None:
+        """The next frame, ``at`` seconds: RGBA of the first frame's size, or None for an empty one."""
         from av.video.frame import VideoFrame
         from PIL import Image
 

@@ -321,6 +321,7 @@ def task(network: Sam, config: Config, side: int) -> Task:
     """
 
     def losses(batch: dict[str, Any]) -> tuple[dict[str, Tensor], int]:
+        """A batch of ``Loader`` -> sums of the mask and quality losses, and how many answers they are of."""
         encoder, prompt, decoder = network.image_encoder, network.prompt_encoder, network.mask_decoder
         assert isinstance(encoder, Pyramid)
         embedding = encoder.joined(*batch["maps"])

@@ -7,6 +7,7 @@ model (it was not trained) but the head that writes captions, which the hub's la
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sensorium.errors import CheckpointError
@@ -15,7 +16,8 @@ from sensorium.models.decoder import LearnedPositions
 from sensorium.models.qformer import QFormerConfig
 from sensorium.models.vit import VitConfig
 from sensorium.weights.maps import decoder
-from sensorium.weights.maps.common import Fields, foreign_activation, foreign_size, projections, section
+from sensorium.weights.maps.clip import read_vision, write_vision
+from sensorium.weights.maps.common import Fields, foreign_activation, projections, section
 from sensorium.weights.rules import COMPUTED, Rule, drop, move, split, tied
 
 if TYPE_CHECKING:
@@ -169,6 +171,7 @@ MATCHER_RULES: list[Rule] = [
 ]
 
 _VISION_DEFAULTS: dict[str, Any] = {
+    "num_channels": 3,
     "hidden_size": 1408,
     "intermediate_size": 6144,
     "num_hidden_layers": 39,
@@ -197,25 +200,7 @@ _VISION_KINDS = {"blip-2": "blip_2_vision_model", "instructblip": "instructblip_
 
 def _read_vision(raw: Mapping[str, Any]) -> VitConfig:
     fields = section({"vision_config": {}, **raw}, "vision_config", _VISION_DEFAULTS)
-    return VitConfig(
-        image_size=fields.image_size(),
-        patch=fields.patch(),
-        channels=3,
-        width=fields["hidden_size"],
-        depth=fields["num_hidden_layers"],
-        heads=fields["num_attention_heads"],
-        mlp_width=fields["intermediate_size"],
-        activation=fields.activation(),
-        norm_eps=fields["layer_norm_eps"],
-        class_token=True,
-        class_position=True,
-        registers=0,
-        patch_bias=True,
-        qkv_bias=fields["qkv_bias"],
-        pre_norm=False,
-        pool="class",
-        position_antialias=False,
-    )
+    return replace(read_vision(fields), patch_bias=True, qkv_bias=fields["qkv_bias"], pre_norm=False)
 
 
 def _read_qformer(raw: Mapping[str, Any], image_width: int, *, words: bool, text_mlp: bool) -> QFormerConfig:
@@ -273,14 +258,7 @@ def _written(kind: str, vision: VitConfig, qformer: QFormerConfig) -> dict[str, 
         "num_query_tokens": qformer.queries,
         "vision_config": {
             "model_type": _VISION_KINDS[kind],
-            "hidden_size": vision.width,
-            "intermediate_size": vision.mlp_width,
-            "num_hidden_layers": vision.depth,
-            "num_attention_heads": vision.heads,
-            "image_size": foreign_size(vision.image_size),
-            "patch_size": vision.patch,
-            "hidden_act": foreign_activation(vision.activation),
-            "layer_norm_eps": vision.norm_eps,
+            **write_vision(vision),
             "qkv_bias": vision.qkv_bias,
         },
         "qformer_config": {
