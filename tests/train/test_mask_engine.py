@@ -25,7 +25,7 @@ from sensorium.train.data.gathered import Gathered, Kept, Yield
 from sensorium.train.data.scene_shards import Shape, Shard
 from sensorium.train.data.scenes import Cutout, Name, World
 from sensorium.train.loop import InterruptedRunError, Note
-from sensorium.train.recipes import mask_engine, mask_engine_gather, mini_sam
+from sensorium.train.recipes import mask_engine, mask_engine_gather
 from sensorium.train.recipes.mask_engine import Config, run
 from sensorium.train.recipes.mask_engine_gather import Rules
 
@@ -76,16 +76,16 @@ def config(made_of: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
 def uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """The trunk by torch, which spares each run a second of compiling."""
 
-    def look(network: Any, side: int) -> Any:
+    def look(trunk: Any, side: int) -> Any:
         def rows(pixels: np.ndarray) -> np.ndarray:
-            values = mini_sam.normalised(torch.from_numpy(pixels).permute(0, 3, 1, 2).float())
+            values = (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() - 127) / 128
             with torch.no_grad():
-                levels = network.image_encoder.trunk.levels(values)[1:]
+                levels = trunk.levels(values)[1:]
             return torch.cat([level.flatten(1) for level in levels], dim=1).numpy()
 
         return rows
 
-    monkeypatch.setattr(mini_sam, "compiled", look)
+    monkeypatch.setattr(mask_engine, "looking", look)
 
 
 def notes(events: Iterator[Any]) -> list[str]:
@@ -147,7 +147,7 @@ def test_an_interrupted_run_ends_as_one_left_alone(config: Config, monkeypatch: 
     config = replace(config, rounds=("given", "assisted"))
     whole = replace(config, out=config.out.with_name("whole"))
     list(run(whole))
-    compiled = mini_sam.compiled
+    look = mask_engine.looking
     asked = mask_engine_gather.assisted
 
     def interrupted(network: Sam, shard: Shard, place: int, rules: Rules) -> Yield:
@@ -160,7 +160,7 @@ def test_an_interrupted_run_ends_as_one_left_alone(config: Config, monkeypatch: 
         list(run(config))
     assert "\n" not in str(told.value)
     monkeypatch.undo()
-    monkeypatch.setattr(mini_sam, "compiled", compiled)
+    monkeypatch.setattr(mask_engine, "looking", look)
     monkeypatch.setattr(mask_engine, "SOURCES", ())
     path = config.out / "round-02-assisted" / "gathered.jsonl"
     assert len(gathered.read(path)) == 3

@@ -23,6 +23,7 @@ RECIPES = {
     "mask-engine": "sensorium.train.recipes.mask_engine",
     "mini-clip": "sensorium.train.recipes.mini_clip",
     "mini-sam": "sensorium.train.recipes.mini_sam",
+    "mini-vlm": "sensorium.train.recipes.mini_vlm",
 }
 """Name of a recipe to its module, which has a frozen dataclass ``Config`` and ``run(config, resume=...)``."""
 

