@@ -14,10 +14,11 @@ from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2Im
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 from transformers.models.siglip2.image_processing_pil_siglip2 import Siglip2ImageProcessorPil
 
 from sensorium.media.image import read_image
-from sensorium.media.resized import carry_out, patchify_naflex, patchify_qwen
+from sensorium.media.resized import PictureSpec, carry_out, normalise, patchify_naflex, patchify_qwen
 from sensorium.media.resizing.planning import plan
 from sensorium.media.resizing.policies import (
     AnyresTiles,
@@ -98,7 +99,7 @@ def test_the_middle_square_has_clips_pixels(size: tuple[int, int]) -> None:
     theirs = np.asarray(processor(image, return_tensors="np")["pixel_values"][0]).transpose(1, 2, 0)
     shown = plan(*size, CentreCrop(28, 7))
     [ours] = carry_out(image, shown, "bicubic")
-    assert np.abs(ours.astype(int) - theirs.astype(int)).max() <= 1  # one resize here, crop and all
+    assert np.array_equal(ours, theirs)
     assert shown.tokens == 16
     middle = shown.to_original([[14, 14]])[0]
     assert np.abs(middle - np.array(size) / 2).max() < max(1, min(size) / 28)
@@ -265,3 +266,26 @@ def test_grey_and_transparent_pictures_are_shown_in_colour() -> None:
     assert np.unique(grey).tolist() == [77]
     (clear,) = carry_out(Image.new("RGBA", (12, 9), (0, 0, 0, 0)), shown, "bicubic")
     assert np.unique(clear).tolist() == [255]
+
+
+def test_normalised_views_equal_the_reference_in_every_byte() -> None:
+    mean, std = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+    spec = PictureSpec(Squash(192, 128, 16), "bicubic", mean, std, (0, 0, 0))
+    image = noise(480, 320).resize((96, 64), Image.Resampling.NEAREST)
+    view = carry_out(image, plan(*image.size, spec.policy), spec.resample)[0]
+    assert len(np.unique(view)) == 256  # so that each value of a byte is compared
+    reference = SiglipImageProcessorPil(
+        size={"height": 128, "width": 192}, resample=3, image_mean=list(mean), image_std=list(std)
+    )
+    pixels = normalise(view, spec)
+    assert pixels.dtype == np.float32
+    assert np.array_equal(pixels, reference(image, return_tensors="np")["pixel_values"][0])
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (3, 4, 4), (1, 4, 4, 3)])
+def test_what_is_no_view_is_not_normalised(shape: tuple[int, ...]) -> None:
+    spec = PictureSpec(Squash(4, 4, 4), "bicubic", (0.5,) * 3, (0.5,) * 3, (0, 0, 0))
+    with pytest.raises(ValueError, match="a view must be uint8"):
+        normalise(np.zeros(shape, np.uint8), spec)
+    with pytest.raises(ValueError, match="a view must be uint8"):
+        normalise(np.zeros((4, 4, 3), np.float32), spec)  # type: ignore[arg-type]

@@ -83,7 +83,8 @@ def test_settings_get_the_types_of_their_fields() -> None:
     [
         (
             ["nothing"],
-            "no recipe is called 'nothing'; there are contrastive, mask-engine, mini-clip, mini-sam, mini-vlm, small",
+            "no recipe is called 'nothing'; there are contrastive, mask-engine, mini-clip, mini-sam, "
+            "mini-vlm, small",
         ),
         (["small", "--set", "data=x", "--set", "stepz=3"], "no setting 'stepz'; there are data, out, steps,"),
         (

@@ -178,7 +178,7 @@ def normalize(pixels: NDArray[np.uint8], spec: ImageSpec) -> NDArray[np.float32]
         raise ValueError(f"pixels must be uint8 [batch, height, width, 3], got {pixels.dtype} {pixels.shape}")
     batch, height, width, _ = pixels.shape
     values = np.empty((batch, 3, height, width), np.float32)
-    for channel, table in enumerate(_tables(spec.mean, spec.std)):
+    for channel, table in enumerate(normalised_bytes(spec.mean, spec.std)):
         np.take(table, pixels[..., channel], out=values[:, channel], mode="clip")
     return values
 
@@ -245,7 +245,7 @@ def _resampling(name: Resample) -> Image.Resampling:
 
 
 @lru_cache(maxsize=64)
-def _tables(mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[NDArray[np.float32], ...]:
+def normalised_bytes(mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[NDArray[np.float32], ...]:
     """The normalised value of each byte, per channel, rounded to float32 where the reference rounds."""
     unit = (np.arange(256, dtype=np.float64) * (1 / 255)).astype(np.float32)
     return tuple((unit - np.float32(m)) / np.float32(s) for m, s in zip(mean, std, strict=True))

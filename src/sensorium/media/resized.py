@@ -6,6 +6,7 @@ Everything is read from the plan; the arithmetic is Pillow's on 8-bit pixels, as
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -13,13 +14,28 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sensorium.media.decode import extent, to_rgb
-from sensorium.media.image import Resample
+from sensorium.media.image import ImageSpec, Resample, fit_image, normalised_bytes
 from sensorium.media.resizing.plan import ResizePlan, Sheet
+from sensorium.media.resizing.policies import CentreCrop, Policy
 
 Number = TypeVar("Number", bound=np.generic)
 
 _BAND = 1 << 21
 """Pixels that are filled up to a square at a time: the square of 10,000 a side would take 300 MB."""
+
+
+@dataclass(frozen=True)
+class PictureSpec:
+    """How a checkpoint wants pictures of any shape: which plan is made, and what becomes of its pixels."""
+
+    policy: Policy
+    resample: Resample
+    mean: tuple[float, float, float]
+    """Subtracted from values in [0, 1], per channel."""
+    std: tuple[float, float, float]
+    """Divided by, per channel."""
+    fill: tuple[int, int, int]
+    """Red, green, blue of the padding, where the policy pads."""
 
 
 class NaFlexPatches(NamedTuple):
@@ -35,7 +51,8 @@ def carry_out(
 ) -> list[NDArray[np.uint8]]:
     """The pixels of every view of a plan, in its order: uint8 [height, width, 3] each.
 
-    One resize a sheet; tiles are cut from it, so that their seams are those of the references.
+    One resize a sheet; tiles are cut from it, so that their seams are those of the references. Equal pixel
+    for pixel to transformers' Pillow processors, but for the middle square of what is over 16 to 1.
 
     Args:
         image: An upright picture, as `read_image` returns it; decoded at reduced size it is understood to
@@ -56,6 +73,11 @@ def carry_out(
             f"the plan is for {plan.width} x {plan.height} pixels, "
             f"the picture has {image.width} x {image.height}"
         )
+    if isinstance(plan.policy, CentreCrop):
+        # The references resize the whole and cut; a resize of the part alone may round in another order.
+        side = plan.policy.side
+        crop = ImageSpec(side, side, "crop", side, resample, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+        return [fit_image(image, crop)]
     sheets = []
     for sheet in plan.sheets:
         box = (
@@ -71,6 +93,22 @@ def carry_out(
         )
         for view in plan.views
     ]
+
+
+def normalise(view: NDArray[np.uint8], spec: PictureSpec) -> NDArray[np.float32]:
+    """A view's bytes to what the network takes: uint8 [h, w, 3] to float32 [3, h, w], (x / 255 - mean) / std.
+
+    Rounded to float32 after each step, as the references' Pillow processors do.
+
+    Raises:
+        ValueError: No such view.
+    """
+    if view.dtype != np.uint8 or view.ndim != 3 or view.shape[2] != 3:
+        raise ValueError(f"a view must be uint8 [height, width, 3], got {view.dtype} {view.shape}")
+    values = np.empty((3, *view.shape[:2]), np.float32)
+    for channel, table in enumerate(normalised_bytes(spec.mean, spec.std)):
+        np.take(table, view[..., channel], out=values[channel], mode="clip")
+    return values
 
 
 def _sheet(

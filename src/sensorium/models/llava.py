@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sensorium.models.connectors import MlpConfig, MlpConnector
@@ -38,15 +39,17 @@ class LlavaConfig:
 
 
 @dataclass(frozen=True)
-class Tiling:
-    """How a picture was cut: the grid of tiles, and the tokens of it that are picture and not padding."""
+class Run:
+    """Tokens of a picture that follow one another: a map of features, row by row."""
 
-    rows: int
-    columns: int
-    top: int  # first and, exclusive, last row of tokens that are kept, of rows * the tower's rows
-    bottom: int
-    left: int
-    right: int
+    index: Tensor
+    """Which features make up the map, int64 ``[rows, columns]``: they count through all views of the picture,
+    view after view, each row by row, without class tokens. Padding is not among them."""
+    height: int
+    """Rows of the map as it is read; smaller than the index: it is shrunk (LLaVA-OneVision)."""
+    width: int
+    newline: bool
+    """Whether each row ends with a newline."""
 
 
 class Llava(nn.Module):
@@ -71,27 +74,23 @@ class Llava(nn.Module):
         out: Tensor = self.connector(torch.cat(found, dim=-1))
         return out
 
-    def joined(self, views: Tensor, tiling: Tiling | None) -> Tensor:
+    def joined(self, views: Tensor, runs: Sequence[Run]) -> Tensor:
         """The views of one picture as it is read: ``[v, tokens, word_width] -> [n, word_width]``.
 
-        The first view is the whole picture, the others are tiles in rows; without a tiling there is one
-        view, as in LLaVA-1.5. n is ``tokens_of(config, tiling)``. Raises ValueError for another number of
-        views than the tiling has.
+        n is the sum of height * (width + newline) of the runs, and where class tokens are kept, one for each
+        view, which come first. Raises ValueError when a run wants features or newlines that do not exist.
         """
-        expected = 1 if tiling is None else 1 + tiling.rows * tiling.columns
-        if len(views) != expected:
-            raise ValueError(f"{len(views)} views, where the plan of the picture has {expected}")
-        if tiling is None:
-            alone = views[0]
-            return alone if self.newline is None else torch.cat((alone, self.newline[None].to(alone)))
-        rows, columns = self.config.vision.grid
-        grid = views[1:].reshape(tiling.rows, tiling.columns, rows, columns, -1)
-        grid = grid.transpose(1, 2).reshape(tiling.rows * rows, tiling.columns * columns, -1)
-        grid = grid[tiling.top : tiling.bottom, tiling.left : tiling.right]
-        if self.newline is not None:
-            ends = self.newline.to(grid).expand(grid.shape[0], 1, -1)
-            grid = torch.cat((grid, ends), dim=1)
-        return torch.cat((views[0], grid.flatten(0, 1)))
+        kept = self.config.vision.prefix if self.config.class_token else 0
+        features = views[:, kept:].flatten(0, 1)
+        parts = [views[:, :kept].flatten(0, 1)]
+        for run in runs:
+            grid = _shrunk(_taken(features, run.index), run.height, run.width)
+            if run.newline:
+                if self.newline is None:
+                    raise ValueError("a newline after each row, where the network has none")
+                grid = torch.cat((grid, self.newline.to(grid).expand(grid.shape[0], 1, -1)), dim=1)
+            parts.append(grid.flatten(0, 1))
+        return torch.cat(parts)
 
     def prompt(self, ids: Tensor, pictures: Sequence[Tensor]) -> Tensor:
         """Ids with ``image_token`` wherever a picture's token goes: ``[b, n] -> [b, n, word_width]``.
@@ -106,9 +105,16 @@ class Llava(nn.Module):
         return embeds.masked_scatter(places[..., None], given.to(embeds.dtype))
 
 
-def tokens_of(config: LlavaConfig, tiling: Tiling | None) -> int:
-    """How many tokens a picture takes, counted without looking at it."""
-    if tiling is None:
-        return config.tokens + int(config.newline)
-    rows, columns = tiling.bottom - tiling.top, tiling.right - tiling.left
-    return config.tokens + rows * (columns + int(config.newline))
+def _taken(features: Tensor, index: Tensor) -> Tensor:
+    """Features ``[m, width]`` at ``[rows, columns]`` -> ``[rows, columns, width]``."""
+    if index.numel() and int(index.max()) >= len(features):
+        raise ValueError(f"feature {int(index.max())} is to be read, the views have {len(features)}")
+    return features[index.to(features.device)]
+
+
+def _shrunk(grid: Tensor, height: int, width: int) -> Tensor:
+    """A map ``[rows, columns, width]`` bilinearly brought to ``height`` x ``width``, if it is not."""
+    if grid.shape[:2] == (height, width):
+        return grid
+    small = F.interpolate(grid.permute(2, 0, 1)[None], (height, width), mode="bilinear")
+    return small[0].permute(1, 2, 0)

@@ -21,7 +21,7 @@ from sensorium.errors import CheckpointError, ModelNotFoundError
 from sensorium.media.image import ImageSpec
 from sensorium.media.text import TextSpec
 from sensorium.weights import catalog
-from sensorium.weights.preprocess import read_image_spec, read_json, read_text_spec
+from sensorium.weights.preprocess import IMAGE_FILES, read_image_spec, read_json, read_text_spec
 
 Family = Literal[
     "clip",
@@ -37,6 +37,7 @@ Family = Literal[
     "blip2",
     "blip2_matcher",
     "llava",
+    "mini_vlm",
     "qwen_vl",
 ]
 
@@ -56,6 +57,7 @@ _FAMILIES: dict[str, Family] = {
     "llava": "llava",
     "llava_next": "llava",
     "qwen2_5_vl": "qwen_vl",
+    "sensorium_mini_vlm": "mini_vlm",
 }
 """``model_type`` of a ``config.json`` to family."""
 
@@ -70,9 +72,18 @@ WEIGHTS = (
 )
 """Where the weights may be; the first that exists is used, safetensors before pickles."""
 
-WITHOUT_SPECS: tuple[Family, ...] = ("llama", "qwen2", "opt", "blip2", "blip2_matcher", "llava", "qwen_vl")
-"""Families with a language model: pictures, where they see any, follow a plan of their own shape, and words
-have no length limit but that of the context."""
+WITHOUT_SPECS: tuple[Family, ...] = (
+    "llama",
+    "qwen2",
+    "opt",
+    "blip2",
+    "blip2_matcher",
+    "llava",
+    "mini_vlm",
+    "qwen_vl",
+)
+"""Families with a language model. No one size fits their pictures, where they see any: how each is shown
+follows from its shape (`sensorium.weights.pictures`); and words have no limit but that of the context."""
 
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt")
 
@@ -170,16 +181,15 @@ def read_folder(folder: Path, name: str) -> ModelFiles:
     image = None if family in WITHOUT_SPECS else read_image_spec(folder)
     text = read_text_spec(folder, family, config)
     vocabulary = tuple(folder / part for part in _VOCABULARIES if (folder / part).is_file())
-    identity = json.dumps(
-        {
-            "config": config,
-            "image": asdict(image) if image else None,
-            "text": asdict(text) if text else None,
-            "files": sha256s((*weights, *vocabulary)),
-        },
-        sort_keys=True,
-    )
-    fingerprint = hashlib.sha256(identity.encode()).hexdigest()[:16]
+    parts: dict[str, Any] = {
+        "config": config,
+        "image": asdict(image) if image else None,
+        "text": asdict(text) if text else None,
+        "files": sha256s((*weights, *vocabulary)),
+    }
+    if family in WITHOUT_SPECS:
+        parts["pictures"] = [read_json(folder / part) for part in IMAGE_FILES]
+    fingerprint = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
     return ModelFiles(name, folder, family, config, image, text, fingerprint, weights)
 
 

@@ -24,6 +24,7 @@ from sensorium.models.clip import Clip
 from sensorium.models.decoder import Decoder
 from sensorium.models.llava import Llava
 from sensorium.models.mini_clip import MiniClip
+from sensorium.models.mini_vlm import MiniVlm
 from sensorium.models.qwen_vl.qwen_vl import QwenVl
 from sensorium.models.sam.sam import Sam
 from sensorium.models.vit import VitClassifier
@@ -34,6 +35,7 @@ from sensorium.weights.maps import (
     decoder,
     llava,
     mini_clip,
+    mini_vlm,
     qwen_vl,
     sam,
     siglip,
@@ -83,6 +85,7 @@ FAMILIES: dict[str, Family] = {
         prepared=blip2.with_whole_biases,
     ),
     "llava": Family(llava.read_config, Llava, llava.RULES, llava.write_config),
+    "mini_vlm": Family(mini_vlm.read_config, MiniVlm, mini_vlm.RULES, mini_vlm.write_config),
     "qwen_vl": Family(qwen_vl.read_config, QwenVl, qwen_vl.RULES, qwen_vl.write_config),
     "vit": Family(vit.read_config, VitClassifier, vit.RULES, vit.write_config),
 }

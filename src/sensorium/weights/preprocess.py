@@ -17,8 +17,8 @@ from sensorium.errors import CheckpointError
 from sensorium.media.image import ImageSpec, Resample
 from sensorium.media.text import BERT_END, BERT_START, CLIP_END, CLIP_START, TextSpec
 
-_RESAMPLES: tuple[Resample, ...] = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
-# Pillow numbers its filters in this order, and preprocessor_config.json stores the number.
+RESAMPLES: tuple[Resample, ...] = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
+"""Pillow numbers its filters in this order, and preprocessor_config.json stores the number."""
 
 _NO_LIMIT = 1_000_000
 # Above this a "model_max_length" is the writer's way to say that there is none.
@@ -37,11 +37,11 @@ def read_image_spec(folder: Path) -> ImageSpec:
         if raw is None:
             continue
         if name == "preprocessor_config.json":
-            return _from_hub(raw, f"{folder / name}")
+            return image_from_hub(raw, f"{folder / name}")
         if name == "open_clip_config.json":
-            return _from_open_clip(_section(raw, "preprocess_cfg", name), raw, name)
+            return _from_open_clip(section(raw, "preprocess_cfg", name), raw, name)
         if "image_processor" in raw:  # a processor without one only names its class
-            return _from_hub(_section(raw, "image_processor", name), f"{folder / name}")
+            return image_from_hub(section(raw, "image_processor", name), f"{folder / name}")
     raise CheckpointError(
         f"{folder} does not say how pictures are prepared: put preprocessor_config.json there"
     )
@@ -120,7 +120,7 @@ def image_fields(spec: ImageSpec, processor: str = "CLIPImageProcessor") -> dict
         "image_mean": list(spec.mean),
         "image_processor_type": processor,
         "image_std": list(spec.std),
-        "resample": _RESAMPLES.index(spec.resample),
+        "resample": RESAMPLES.index(spec.resample),
         "rescale_factor": 1 / 255,
         "size": {"height": spec.height, "width": spec.width},
     }
@@ -164,25 +164,39 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return value
 
 
-def _from_hub(raw: Mapping[str, Any], where: str) -> ImageSpec:
+def check_steps(raw: Mapping[str, Any], where: str) -> None:
+    """Refuse a preprocessor that leaves out a step or scales bytes to anything but [0, 1].
+
+    Raises:
+        CheckpointError: Names the field.
+    """
     if not raw.get("do_resize", True) or not raw.get("do_normalize", True) or not raw.get("do_rescale", True):
         raise CheckpointError(f"{where}: do_resize, do_rescale and do_normalize must be true")
     factor = raw.get("rescale_factor", 1 / 255)
     if not isinstance(factor, int | float) or abs(factor * 255 - 1) > 1e-6:
         raise CheckpointError(f"{where}: rescale_factor is {factor}; only 1/255 is supported")
+
+
+def image_from_hub(raw: Mapping[str, Any], where: str) -> ImageSpec:
+    """The content of a ``preprocessor_config.json`` of either style; ``where`` names the file in errors.
+
+    Raises:
+        CheckpointError: A field is missing or cannot be carried out, named.
+    """
+    check_steps(raw, where)
     longest = (raw.get("size") or {}).get("longest_edge") if isinstance(raw.get("size"), dict) else None
     if isinstance(longest, int):
         height, width = cast(
-            tuple[int, int], _size(_need(raw, "pad_size", where), "pad_size", where, shortest=False)
+            tuple[int, int], _size(need(raw, "pad_size", where), "pad_size", where, shortest=False)
         )
-        resample = _resample(_need(raw, "resample", where), where)
-        mean, std = _triple(raw, "image_mean", where), _triple(raw, "image_std", where)
+        resample = resample_of(need(raw, "resample", where), where)
+        mean, std = triple(raw, "image_mean", where), triple(raw, "image_std", where)
         return ImageSpec(height, width, "longest", longest, resample, mean, std)
-    crops = _need(raw, "do_center_crop", where) if "crop_size" in raw else raw.get("do_center_crop", False)
-    size = _size(_need(raw, "size", where), "size", where, shortest=bool(crops))
-    crop = _size(_need(raw, "crop_size", where), "crop_size", where, shortest=False) if crops else None
-    resample = _resample(_need(raw, "resample", where), where)
-    mean, std = _triple(raw, "image_mean", where), _triple(raw, "image_std", where)
+    crops = need(raw, "do_center_crop", where) if "crop_size" in raw else raw.get("do_center_crop", False)
+    size = _size(need(raw, "size", where), "size", where, shortest=bool(crops))
+    crop = _size(need(raw, "crop_size", where), "crop_size", where, shortest=False) if crops else None
+    resample = resample_of(need(raw, "resample", where), where)
+    mean, std = triple(raw, "image_mean", where), triple(raw, "image_std", where)
     if crop is not None and isinstance(size, int):
         height, width = cast(tuple[int, int], crop)
         return ImageSpec(height, width, "crop", size, resample, mean, std)
@@ -194,7 +208,7 @@ def _from_hub(raw: Mapping[str, Any], where: str) -> ImageSpec:
 
 
 def _from_open_clip(raw: Mapping[str, Any], config: Mapping[str, Any], where: str) -> ImageSpec:
-    vision = _section(_section(config, "model_cfg", where), "vision_cfg", where)
+    vision = section(section(config, "model_cfg", where), "vision_cfg", where)
     declared = raw.get("size", vision.get("image_size"))
     if declared is None:
         raise CheckpointError(f"{where}: preprocess_cfg.size and model_cfg.vision_cfg.image_size are missing")
@@ -205,8 +219,8 @@ def _from_open_clip(raw: Mapping[str, Any], config: Mapping[str, Any], where: st
         raise CheckpointError(f"{where}: resize_mode {mode!r} is not supported; shortest and squash are")
     if mode == "shortest" and height != width:
         raise CheckpointError(f"{where}: resize_mode 'shortest' with a size of {declared} is not supported")
-    resample = _resample(raw.get("interpolation", "bicubic"), where)
-    mean, std = _triple(raw, "mean", where), _triple(raw, "std", where)
+    resample = resample_of(raw.get("interpolation", "bicubic"), where)
+    mean, std = triple(raw, "mean", where), triple(raw, "std", where)
     return ImageSpec(height, width, "crop" if mode == "shortest" else "squash", height, resample, mean, std)
 
 
@@ -233,31 +247,35 @@ def _size(value: Any, name: str, where: str, *, shortest: bool) -> int | tuple[i
     )
 
 
-def _resample(value: Any, where: str) -> Resample:
-    if isinstance(value, int) and 0 <= value < len(_RESAMPLES):
-        return _RESAMPLES[value]
-    if value in _RESAMPLES:
+def resample_of(value: Any, where: str) -> Resample:
+    """A filter by its name or Pillow's number. Raises CheckpointError."""
+    if isinstance(value, int) and 0 <= value < len(RESAMPLES):
+        return RESAMPLES[value]
+    if value in RESAMPLES:
         return cast(Resample, value)
     raise CheckpointError(
-        f"{where}: resample is {value!r}; one of {', '.join(_RESAMPLES)} or its number needed"
+        f"{where}: resample is {value!r}; one of {', '.join(RESAMPLES)} or its number needed"
     )
 
 
-def _triple(raw: Mapping[str, Any], name: str, where: str) -> tuple[float, float, float]:
-    value = _need(raw, name, where)
+def triple(raw: Mapping[str, Any], name: str, where: str) -> tuple[float, float, float]:
+    """Three numbers, one a channel. Raises CheckpointError."""
+    value = need(raw, name, where)
     if not isinstance(value, list) or len(value) != 3 or not all(isinstance(v, int | float) for v in value):
         raise CheckpointError(f"{where}: {name} is {value!r}; three numbers are needed")
     return float(value[0]), float(value[1]), float(value[2])
 
 
-def _need(raw: Mapping[str, Any], name: str, where: str) -> Any:
+def need(raw: Mapping[str, Any], name: str, where: str) -> Any:
+    """A field that must be there and not null. Raises CheckpointError."""
     if raw.get(name) is None:
         raise CheckpointError(f"{where}: the field {name} is missing")
     return raw[name]
 
 
-def _section(raw: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:
-    value = _need(raw, name, where)
+def section(raw: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:
+    """A field that must be an object. Raises CheckpointError."""
+    value = need(raw, name, where)
     if not isinstance(value, dict):
         raise CheckpointError(f"{where}: {name} must be an object")
     return value
@@ -266,8 +284,8 @@ def _section(raw: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]
 def _positions(family: str, config: Mapping[str, Any]) -> int:
     """How many tokens the text tower has positions for."""
     if "model_cfg" in config:
-        text = _section(_section(config, "model_cfg", "open_clip_config.json"), "text_cfg", "model_cfg")
-        return int(_need(text, "context_length", "open_clip_config.json: text_cfg"))
+        text = section(section(config, "model_cfg", "open_clip_config.json"), "text_cfg", "model_cfg")
+        return int(need(text, "context_length", "open_clip_config.json: text_cfg"))
     text = config.get("text_config") or {}
     # Configs of OpenAI's CLIP leave these out of config.json: the reference's defaults are theirs.
     defaults = {"clip": 77, "siglip": 64, "chinese_clip": 512}

@@ -13,6 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,7 +76,7 @@ def make_asked_shard(
     folder.mkdir(parents=True, exist_ok=True)
     mark.unlink(missing_ok=True)
     kinds = all_kinds(list(made_of.things))
-    maps: NDArray[np.float16] | None = None
+    maps: np.memmap[Any, np.dtype[np.float16]] | None = None
     questions: list[list[Asked]] = []
     with ProcessPoolExecutor(2) as pool:
         seeds = range(shape.first, shape.first + shape.count)

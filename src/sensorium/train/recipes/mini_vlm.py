@@ -1,0 +1,345 @@
+"""``sensorium train mini-vlm``: the embedded model that answers questions, from nothing but packages.
+
+Pictures of which everything is known are drawn (``train/data/question_scenes``) and looked at once by
+EfficientNet, which is not trained. First the decoder learns the language of questions and answers without
+any picture, which is also the control: what words alone can guess. Then, as in LLaVA, the connector alone
+learns to speak to it, and last connector and decoder together.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tokenizers
+import torch
+import torch.nn.functional as F
+from tokenizers import Regex, decoders, pre_tokenizers, trainers
+from tokenizers.models import BPE
+from torch import Tensor, nn
+
+from sensorium.media.vocabulary import Vocabulary
+from sensorium.models.connectors import MlpConfig
+from sensorium.models.decoder import DecoderConfig
+from sensorium.models.efficientnet import LITE2, EfficientNetTrunk
+from sensorium.models.mini_vlm import MiniVlm, MiniVlmConfig
+from sensorium.nn.rotary import RotaryConfig
+from sensorium.runtime.device import choose
+from sensorium.train.data.question_scenes import asked_world
+from sensorium.train.data.question_shards import AskedShape, AskedShard, make_asked_shard
+from sensorium.train.data.questions import Asked
+from sensorium.train.data.sources import SOURCES, fetch
+from sensorium.train.loop import Note, Settings, StepRecord, Task, train
+from sensorium.train.optim import adamw, warmup_cosine
+from sensorium.train.order import Place, Shuffled, generator
+from sensorium.train.recipes.mini_vlm_measure import card, measure
+from sensorium.train.trunk import channels, looking, weights
+
+SIDE = 224  # pixels of the square that the model sees
+PAD, USER, ASSISTANT, END, IMAGE = "<|pad|>", "<|user|>", "<|assistant|>", "<|end|>", "<image>"
+SPECIAL = (PAD, USER, ASSISTANT, END, IMAGE)
+"""Their ids are their places."""
+
+TEMPLATE = (
+    "{% for message in messages %}{% if message['role'] == 'assistant' %}<|assistant|>{% else %}<|user|>"
+    "{% endif %}{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    "{% for part in message['content'] %}{% if part['type'] == 'image' %}<image>{% elif "
+    "part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}"
+    "{% if message['role'] == 'assistant' %}<|end|>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+_PARTS = (
+    r"0\.[0-9]{2}|, (?=0\.)|[A-Z]|[0-9]"  # places in boxes; capitals and digits, which signs are spelled with
+    r"| ?[\p{L}&&[^A-Z]]+| ?[^\s\p{L}\p{N}]+|\s+"
+)
+"""What tokens do not cross."""
+
+_WEIGHTS = {"read": 4.0, "count": 2.5, "point": 1.5, "what": 2.0, "photo": 3.0, "cannot": 0.7}
+"""How much more often than others a topic is asked about; there are few pictures with a sign."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """The settings; the defaults make the shipped model."""
+
+    out: Path = Path("runs/mini-vlm")
+    sources: Path = Path("runs/mini-clip-sources")  # where packages are unpacked, or lie already
+    pictures: int = 12_000
+    held_pictures: int = 400  # of cut-outs and photographs that are not trained on
+    vocabulary: int = 4096  # tokens
+    width: int = 256  # of the decoder
+    depth: int = 6
+    heads: int = 4
+    mlp_width: int = 704
+    words_steps: int = 600  # of the decoder alone, without pictures: the control
+    connector_steps: int = 300  # of the connector alone
+    steps: int = 2000  # of connector and decoder
+    batch: int = 16  # pictures a step
+    rows: int = 8  # conversations about each
+    second: float = 0.25  # how many of those have a second question
+    lr: float = 1e-3
+    connector_lr: float = 2e-3
+    decay: float = 0.05
+    dtype: str = "bfloat16"  # of what is computed; weights and losses stay float32
+    seed: int = 0
+    save_every: int = 100
+
+
+def run(config: Config, *, resume: bool = False) -> Iterator[StepRecord | Note]:
+    """Rebuild the model; yields notes and records, and writes it to ``config.out / "model"``."""
+    config.out.mkdir(parents=True, exist_ok=True)
+    config.sources.mkdir(parents=True, exist_ok=True)
+    for source in SOURCES:
+        fetch(source, config.sources)
+    yield Note("have all sources")
+    shards: dict[str, AskedShard] = {}
+    shapes = {
+        "train": AskedShape(config.pictures, SIDE, 0, each=2, held=False),
+        "held": AskedShape(config.held_pictures, SIDE, 20_000_000, each=1, held=False),
+        "held, other words": AskedShape(config.held_pictures, SIDE, 20_000_000, each=1, held=True),
+    }
+    trunk = weights(config.sources)
+    eyes = EfficientNetTrunk(LITE2)
+    eyes.load_state_dict(trunk)
+    for name, shape in shapes.items():
+        folder = config.out / "pictures" / name.replace(", ", "-").replace(" ", "-")
+        made_of = asked_world(config.sources, held=name != "train")
+        for done in make_asked_shard(folder, made_of, shape, looking(eyes, SIDE)):
+            yield Note(f"{name}: drew and looked at {done} of {shape.count} pictures")
+        shards[name] = AskedShard(folder, shape, channels())
+    vocabulary = _vocabulary(shards["train"], config)
+    torch.manual_seed(config.seed)
+    network = untrained(config, vocabulary.size, trunk)
+    torch.set_flush_denormal(True)
+    control: dict[str, Any] = {}
+    for stage in stages(config):
+        if not stage.steps:
+            continue
+        network.train()
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad_(name.startswith(stage.trained))
+        yield Note(f"{stage.name}: {stage.steps} steps of {stage.batch} pictures")
+        shard = shards["train"].blind() if stage.blind else shards["train"]
+        yield from train(
+            network,
+            task(network, seeing=not stage.blind),
+            Loader(shard, vocabulary, config),
+            Shuffled(shard.shape.count, stage.batch, config.seed),
+            adamw(network, stage.lr, decay=config.decay),
+            warmup_cosine(stage.steps, min(100, stage.steps // 5), floor=0.02),
+            Settings(
+                folder=config.out / stage.name,
+                steps=stage.steps,
+                seed=config.seed,
+                save_every=config.save_every,
+                clip=1.0,
+            ),
+            placement=choose(dtype=config.dtype),
+            resume=resume,
+        )
+        if stage.blind:
+            kept = config.out / "words-alone.json"  # a resumed run need not measure again
+            if not (resume and kept.is_file()):
+                control = measure(network.eval(), shards["held"].blind(), vocabulary, seeing=False)
+                kept.write_text(json.dumps(control), "utf-8")
+            control = json.loads(kept.read_text("utf-8"))
+            yield Note("from words alone: " + json.dumps(control))
+    figures = measure(network.eval(), shards["held"], vocabulary)
+    others = measure(network, shards["held, other words"], vocabulary)
+    yield Note(json.dumps(figures))
+    yield Note("asked in other words: " + json.dumps(others))
+    folder = config.out / "model"
+    write(network, vocabulary, folder)
+    told = {name: str(value) for name, value in asdict(config).items() if name not in ("out", "sources")}
+    (folder / "README.md").write_text(card(told, figures, others, control, config.held_pictures), "utf-8")
+    yield Note(f"the model and its card are in {folder}")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the training: which parts learn, for how long."""
+
+    name: str
+    trained: tuple[str, ...]  # prefixes of names of parameters
+    blind: bool  # without pictures
+    steps: int
+    batch: int
+    lr: float
+
+
+def stages(config: Config) -> tuple[Stage, ...]:
+    """Words alone; the connector alone; connector and decoder."""
+    eyes = ("connector.", "norm.", "positions")
+    both = (*eyes, "decoder.")
+    return (
+        Stage("words", ("decoder.",), True, config.words_steps, config.batch, config.lr),
+        Stage("connector", eyes, False, config.connector_steps, config.batch, config.connector_lr),
+        Stage("both", both, False, config.steps, config.batch, config.lr),
+    )
+
+
+def architecture(config: Config, tokens: int) -> MiniVlmConfig:
+    """The network that these settings describe."""
+    head_dim = config.width // config.heads
+    return MiniVlmConfig(
+        side=SIDE,
+        trunk=LITE2,
+        connector=MlpConfig(2, "gelu", True),
+        text=DecoderConfig(
+            vocabulary=tokens,
+            width=config.width,
+            depth=config.depth,
+            heads=config.heads,
+            kv_heads=config.heads,
+            head_dim=head_dim,
+            mlp_width=config.mlp_width,
+            mlp="swiglu",
+            norm="rms",
+            norm_eps=1e-6,
+            norm_first=True,
+            final_norm=True,
+            qkv_bias=False,
+            out_bias=False,
+            mlp_bias=False,
+            positions=RotaryConfig(head_dim, 10_000.0, None, None),
+            context_length=512,
+            word_width=config.width,
+            tied=True,
+        ),
+        image_token=SPECIAL.index(IMAGE),
+        most_pictures=1,
+    )
+
+
+def untrained(config: Config, tokens: int, trunk: dict[str, Tensor]) -> MiniVlm:
+    """The network with EfficientNet's weights in its tower."""
+    network = MiniVlm(architecture(config, tokens))
+    network.vision.load_state_dict(trunk)
+    for block in network.decoder.blocks:  # GPT-2's rule: what is added to the residual starts smaller
+        for part in (block.attention.out, block.mlp.down):  # type: ignore[union-attr]
+            nn.init.normal_(part.weight, std=0.02 / (2 * config.depth) ** 0.5)  # type: ignore[union-attr, arg-type]
+    return network
+
+
+def _vocabulary(shard: AskedShard, config: Config) -> Vocabulary:
+    """Byte-pair tokens of the questions and answers; digits and capitals by themselves, places as one."""
+    core = tokenizers.Tokenizer(BPE())
+    parts = pre_tokenizers.Split(Regex(_PARTS), "isolated")
+    levels = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    core.pre_tokenizer = pre_tokenizers.Sequence([parts, levels])
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=config.vocabulary,
+        special_tokens=list(SPECIAL),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    texts = (text for rows in shard.questions for asked in rows for text in (asked.question, asked.answer))
+    core.train_from_iterator(texts, trainer)
+    return Vocabulary(core)
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Makes the batch of a step: what the tower saw of some pictures, and conversations about each."""
+
+    shard: AskedShard
+    vocabulary: Vocabulary
+    config: Config
+
+    def __call__(self, places: Sequence[Place]) -> dict[str, Any]:
+        """``maps``: four tensors [b, ...]; ``ids``, ``real``, ``answers`` [b * rows, n]; ``owner`` [b*rows].
+
+        ``real`` is false where there is padding, ``answers`` true for tokens that are to be learned.
+        """
+        conversations, owners = [], []
+        for number, place in enumerate(places):
+            random = generator(self.config.seed, place)
+            for _ in range(self.config.rows):
+                conversations.append(self._conversation(self.shard.questions[place.item], random))
+                owners.append(number)
+        longest = max(len(ids) for ids, _ in conversations)
+        ids = torch.full((len(conversations), longest), SPECIAL.index(PAD))
+        answers = torch.zeros(ids.shape, dtype=torch.bool)
+        for row, (tokens, learned) in enumerate(conversations):
+            ids[row, : len(tokens)] = torch.tensor(tokens)
+            answers[row, : len(tokens)] = torch.tensor(learned)
+        return {
+            "maps": self.shard.features([place.item for place in places]),
+            "ids": ids,
+            "real": ids != SPECIAL.index(PAD),
+            "answers": answers,
+            "owner": torch.tensor(owners),
+        }
+
+    def _conversation(
+        self, questions: Sequence[Asked], random: np.random.Generator
+    ) -> tuple[list[int], list[bool]]:
+        """What follows the picture: a question and its answer, perhaps another one after them."""
+        weights = np.array([_WEIGHTS.get(asked.topic, 1.0) for asked in questions])
+        count = 2 if random.random() < self.config.second and len(questions) > 1 else 1
+        chosen = random.choice(len(questions), count, replace=False, p=weights / weights.sum())
+        ids: list[int] = []
+        learned: list[bool] = []
+        for turn, number in enumerate(chosen):
+            asked = questions[int(number)]
+            question = [SPECIAL.index(USER)] * (turn > 0) + self.vocabulary.encode(asked.question)
+            answer = [*self.vocabulary.encode(asked.answer), SPECIAL.index(END)]
+            ids += [*question, SPECIAL.index(ASSISTANT), *answer]
+            learned += [False] * (len(question) + 1) + [True] * len(answer)
+        return ids, learned
+
+
+def task(network: MiniVlm, *, seeing: bool) -> Task:
+    """The loss of the tokens of all answers, given picture and question."""
+
+    def losses(batch: dict[str, Any]) -> tuple[dict[str, Tensor], int]:
+        """A batch of ``Loader`` -> the sum of cross-entropies, and how many tokens it is of."""
+        decoder, owner = network.decoder, batch["owner"]
+        pictures = len(batch["maps"][0])
+        start = decoder.embed(torch.full((pictures, 1), SPECIAL.index(USER), device=owner.device))
+        seen = [start, network.connected(*batch["maps"])] if seeing else [start]
+        _, cache = decoder(torch.cat([part.to(start.dtype) for part in seen], dim=1), last=1)
+        lengths = batch["real"].sum(1)
+        order = lengths.argsort(stable=True)
+        loss = start.new_zeros((), dtype=torch.float32)
+        for rows in (order[: 3 * len(order) // 4], order[3 * len(order) // 4 :]):  # less padding
+            if not len(rows):
+                continue
+            longest = int(lengths[rows].max())
+            ids, real, learned = (batch[name][rows, :longest] for name in ("ids", "real", "answers"))
+            hidden, _ = decoder(decoder.embed(ids), mask=real, cache=cache.select(owner[rows]))
+            scores = decoder.logits(hidden[:, :-1][learned[:, 1:]]).float()
+            loss = loss + F.cross_entropy(scores, ids[:, 1:][learned[:, 1:]], reduction="sum")
+        return {"answers": loss}, int(batch["answers"].sum())
+
+    return losses
+
+
+def write(network: MiniVlm, vocabulary: Vocabulary, folder: Path) -> None:
+    """The model as a folder: weights in float16, config, preparation, vocabulary, template."""
+    from safetensors.torch import save_file
+
+    from sensorium.weights.maps import mini_vlm as layout
+    from sensorium.weights.pictures import picture_fields
+    from sensorium.weights.rules import original
+
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    state = original(network.state_dict(), layout.RULES)
+    save_file({key: value.half().contiguous() for key, value in state.items()}, folder / "model.safetensors")
+    files: dict[str, Any] = {
+        "config.json": layout.write_config(network.config),
+        "preprocessor_config.json": picture_fields(layout.picture_spec(network.config)),
+        "tokenizer_config.json": {"eos_token": END, "pad_token": PAD},
+        "generation_config.json": {"eos_token_id": SPECIAL.index(END)},
+    }
+    for name, content in files.items():
+        (folder / name).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    (folder / "tokenizer.json").write_text(vocabulary.to_json(), "utf-8")
+    (folder / "chat_template.jinja").write_text(TEMPLATE + "\n", "utf-8")
