@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,22 @@ import torch
 from PIL import Image, ImageDraw
 
 from sensorium.models.sam.prompt_encoder import BACKGROUND, FOREGROUND, PADDING, TOP_LEFT
-from sensorium.train.data.scene_shards import halved
+from sensorium.models.sam.pyramid import Pyramid
+from sensorium.models.sam.sam import Sam
+from sensorium.train.data.scene_shards import Shape, Shard, halved, make_shard
 from sensorium.train.data.scenes import Cutout, Name, World, askable, scene
 from sensorium.train.mask_losses import dice, focal, mask_loss, overlaps
-from sensorium.train.recipes.mini_sam import ARCHITECTURE, Config, correction, first_prompt, stages, trained
+from sensorium.train.order import Place
+from sensorium.train.recipes.mini_sam import (
+    ARCHITECTURE,
+    Config,
+    Loader,
+    correction,
+    first_prompt,
+    stages,
+    task,
+    trained,
+)
 
 
 @pytest.fixture(scope="module")
@@ -150,8 +163,51 @@ def test_a_pause_does_not_count_as_training(tmp_path: Path) -> None:
 
 
 def test_corrections_come_after_first_answers_and_the_final_size_last() -> None:
-    first, corrections, fine = stages(Config())
+    first, corrections, fine, lit = stages(Config())
     assert (first.config.rounds, corrections.config.rounds, fine.config.rounds) == (1, 3, 3)
     assert first.shard == corrections.shard != fine.shard
     assert first.config.spread > fine.config.spread
     assert fine.quality > first.quality
+    assert [stage.pixels for stage in (first, corrections, fine, lit)] == [False, False, False, True]
+
+
+def test_light_changes_colours_and_nothing_else(made_of: World) -> None:
+    """The same things with the same masks; within a thing brightness varies more than before."""
+    spread: dict[bool, list[float]] = {False: [], True: []}
+    for seed in range(25):
+        plain, lit = scene(made_of, seed, 96), scene(made_of, seed, 96, lit=True)
+        again = scene(made_of, seed, 96, lit=True)
+        assert np.array_equal(lit.pixels, again.pixels)
+        assert len(plain.things) == len(lit.things)
+        for one, other in zip(plain.things, lit.things, strict=True):
+            assert np.array_equal(one.mask, other.mask)
+            if one.level == "object" and one.mask.sum() > 200:
+                for made, thing in ((plain, one), (lit, other)):
+                    spread[made is lit].append(made.pixels[thing.mask].astype(float).mean(axis=1).std())
+    assert np.median(spread[True]) > 1.3 * np.median(spread[False])
+
+
+def test_the_last_stage_learns_from_pixels(made_of: World, tmp_path: Path) -> None:
+    """A step on pixels moves the trunk, half of the pictures are mirrored with their masks."""
+    shape = Shape(3, 96, 0, lit=True)
+    for _ in make_shard(tmp_path, made_of, shape, None):
+        pass
+    shard = Shard(tmp_path, shape, ())
+    assert shard.holds_pixels
+    assert np.array_equal(shard.pixels([1])[0], scene(made_of, 1, 96, lit=True).pixels)
+    load = Loader(shard, Config(prompts=2, rounds=1), pixels=True)
+    batch = load([Place(0, 0), Place(0, 1)])
+    mirrored = 0
+    for epoch in range(6):
+        seen = load([Place(epoch, 0)])["pixels"][0].numpy()
+        original = shard.pixels([0])[0]
+        assert np.array_equal(seen, original) or np.array_equal(seen, original[:, ::-1])
+        mirrored += not np.array_equal(seen, original)
+    assert 0 < mirrored < 6
+    torch.manual_seed(0)
+    network = Sam(replace(ARCHITECTURE, vision=replace(ARCHITECTURE.vision, image_size=96)))
+    losses, _ = task(network, Config(prompts=2, rounds=1), 96)(batch)
+    losses["mask"].backward()
+    assert isinstance(network.image_encoder, Pyramid)
+    assert network.image_encoder.trunk.stem.weight.grad is not None
+    assert float(network.image_encoder.trunk.stem.weight.grad.abs().sum()) > 0

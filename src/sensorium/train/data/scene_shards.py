@@ -1,4 +1,4 @@
-"""Scenes rendered once and looked at once by the part of a network that is not trained, on disk as arrays.
+"""Scenes rendered once, on disk as arrays: their pixels, or what a part that is not trained sees of them.
 
 A training step then reads a few memory-mapped rows instead of drawing pictures and running the trunk.
 """
@@ -35,10 +35,14 @@ class Shape:
     count: int
     side: int
     first: int
+    lit: bool = False  # as in `scene`
 
 
 class Shard:
-    """Scenes on disk: ``maps`` float16 [scenes, values], ``masks`` bits of [scenes, MOST, side/2, side/2]."""
+    """Scenes on disk: ``maps`` [scenes, values], ``masks`` bits of [scenes, MOST, side/2, side/2].
+
+    Maps are what was seen, float16, or the pixels themselves, uint8.
+    """
 
     def __init__(self, folder: Path, shape: Shape, channels: Sequence[int]) -> None:
         self.shape, self.channels = shape, tuple(channels)
@@ -46,9 +50,19 @@ class Shard:
         self.masks = np.load(folder / "masks.npy", mmap_mode="r")
         self.things: list[list[dict[str, Any]]] = json.loads((folder / "things.json").read_text("utf-8"))
 
+    @property
+    def holds_pixels(self) -> bool:
+        """Whether it was made without looking."""
+        return bool(self.maps.dtype == np.uint8)
+
     def features(self, places: Sequence[int]) -> list[Tensor]:
         """The trunk's maps at 1/4, 1/8, 1/16 and 1/32 of some scenes, float32 [b, channels, h, w] each."""
         return maps_of(np.stack([self.maps[place] for place in places]), self.shape.side, self.channels)
+
+    def pixels(self, places: Sequence[int]) -> NDArray[np.uint8]:
+        """The pixels [b, side, side, 3] of some scenes of a shard that was made without looking."""
+        rows = np.stack([self.maps[place] for place in places])
+        return rows.reshape(len(places), self.shape.side, self.shape.side, 3)
 
     def masks_of(self, place: int) -> NDArray[np.uint8]:
         """Masks [things, side/2, side/2] of a scene, 0 or 1."""
@@ -61,14 +75,16 @@ def make_shard(
     folder: Path,
     made_of: World,
     shape: Shape,
-    look: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
+    look: Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None,
 ) -> Iterator[int]:
     """Render and look at scenes into ``folder``, unless they are there; yields how many are done.
 
-    ``look`` takes pictures uint8 [b, side, side, 3] to their maps [b, values], one behind the other.
+    ``look`` takes pictures uint8 [b, side, side, 3] to their maps [b, values], one behind the other; None
+    keeps the pixels.
     """
     mark = folder / "shape.json"
-    identity = json.dumps([asdict(shape), len(made_of.cutouts), len(made_of.backgrounds)])
+    told = {name: value for name, value in asdict(shape).items() if name != "lit" or value}
+    identity = json.dumps([told, len(made_of.cutouts), len(made_of.backgrounds)])
     if mark.is_file() and mark.read_text("utf-8") == identity:
         yield shape.count
         return
@@ -78,20 +94,22 @@ def make_shard(
     masks = np.lib.format.open_memmap(
         folder / "masks.npy", mode="w+", dtype=np.uint8, shape=(shape.count, MOST, -(-half * half // 8))
     )
-    maps: NDArray[np.float16] | None = None
+    maps: NDArray[Any] | None = None
     things: list[list[dict[str, Any]]] = []
     with ProcessPoolExecutor(2) as pool:
         made = pool.map(
-            partial(_rendered, made_of, shape.side),
+            partial(_rendered, made_of, shape.side, shape.lit),
             range(shape.first, shape.first + shape.count),
             chunksize=16,
         )
         for first in range(0, shape.count, _TOGETHER):
             drawn = list(itertools.islice(made, _TOGETHER))
-            rows = look(np.stack([pixels for pixels, _, _ in drawn]))
+            pictures = np.stack([pixels for pixels, _, _ in drawn])
+            rows: NDArray[Any] = pictures.reshape(len(drawn), -1) if look is None else look(pictures)
             if maps is None:
+                kind = np.uint8 if look is None else np.float16
                 maps = np.lib.format.open_memmap(
-                    folder / "maps.npy", mode="w+", dtype=np.float16, shape=(shape.count, rows.shape[1])
+                    folder / "maps.npy", mode="w+", dtype=kind, shape=(shape.count, rows.shape[1])
                 )
             maps[first : first + len(drawn)] = rows
             masks[first : first + len(drawn)] = np.stack([packed for _, packed, _ in drawn])
@@ -105,9 +123,9 @@ def make_shard(
 
 
 def _rendered(
-    made_of: World, side: int, seed: int
+    made_of: World, side: int, lit: bool, seed: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], list[dict[str, Any]]]:
-    made = scene(made_of, seed, side)
+    made = scene(made_of, seed, side, lit=lit)
     chosen = askable(made)[:MOST]
     packed = np.zeros((MOST, -(-((side // 2) ** 2) // 8)), np.uint8)
     for row, number in enumerate(chosen):

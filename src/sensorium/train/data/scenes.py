@@ -22,6 +22,7 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont
 
 from sensorium.media.image import read_image
 from sensorium.train.data.captions import Captioned, drawings, emoji, photos, stamps
+from sensorium.train.data.scene_light import lit_thing, photographed
 
 Level = Literal["part", "object", "whole"]
 Bits = NDArray[np.bool_]
@@ -138,13 +139,18 @@ def _cutout(picture: Captioned) -> Cutout:
     return Cutout(picture.path, Name(english, (chinese or english).split("，")[0]), picture.kind == "stamp")
 
 
-def scene(made_of: World, seed: int, side: int = 512) -> Scene:
-    """One picture of side x side pixels."""
+def scene(made_of: World, seed: int, side: int = 512, *, lit: bool = False) -> Scene:
+    """One picture of side x side pixels.
+
+    ``lit`` lets uneven light and shadows fall on the same scene: a thing is no longer what has one colour.
+    """
     random = np.random.default_rng(seed)
-    canvas = Canvas(background(made_of, random, side))
+    light = np.random.default_rng([seed, 1]) if lit else None
+    canvas = Canvas(background(made_of, random, side), light=light)
     for _ in range(int(random.integers(1, 6))):
         _GROUPS[int(random.choice(len(_GROUPS), p=_SHARES))](canvas, made_of, random)
-    return canvas.finished(random)
+    made = canvas.finished(random)
+    return made if light is None else Scene(photographed(made.pixels, light), made.things)
 
 
 @dataclass
@@ -162,6 +168,7 @@ class Canvas:
     """A scene in the making."""
 
     pixels: NDArray[np.float32]  # [side, side, 3], 0 to 255
+    light: np.random.Generator | None = None  # draws how things are lit; None: they are not
     laid: list[_Laid] = field(default_factory=list)
     groups: list[int] = field(default_factory=list)  # of each thing, the number of what it was laid with
 
@@ -189,6 +196,8 @@ class Canvas:
         whole.paste(picture, (left, top))
         content = np.asarray(whole, np.float32)
         alpha = content[..., 3] / np.float32(255)
+        if self.light is not None:
+            content = np.dstack((lit_thing(content[..., :3], alpha, self.light), content[..., 3]))
         if shadow:
             self._darken(whole.getchannel("A"), shadow)
         self.pixels = self.pixels * (1 - alpha[..., None]) + content[..., :3] * alpha[..., None]

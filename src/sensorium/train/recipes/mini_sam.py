@@ -1,8 +1,10 @@
 """``sensorium train mini-sam``: the embedded Segment Anything from nothing but packages, in one command.
 
 Scenes whose every thing is known (``train/data/scenes``) are drawn and looked at once by EfficientNet, which
-is not trained; the pyramid, the prompt encoder and the mask decoder are: first on small pictures, then on
-pictures of the final size. Prompts are what a person does: a click or a box, then clicks where it is wrong.
+is not trained at first; the pyramid, the prompt encoder and the mask decoder are: on small pictures, then on
+pictures of the final size. Last the whole network learns from pixels of scenes under uneven light, where
+colour alone does not tell a thing. Prompts are what a person does: a click or a box, then clicks where it is
+wrong.
 """
 
 from __future__ import annotations
@@ -72,11 +74,14 @@ class Config:
     sources: Path = Path("runs/mini-clip-sources")  # where packages are unpacked, or lie already
     scenes: int = 9000  # of small pictures
     fine_scenes: int = 1000  # of pictures of the final size
+    lit_scenes: int = 4000  # under uneven light, as pixels
     held_scenes: int = 200  # of cut-outs and photographs that are not trained on
     small: int = 192  # side of the small pictures
     steps: int = 10_000  # on small pictures, of first answers
     correct_steps: int = 1000  # on small pictures, of all rounds
     fine_steps: int = 2400  # on pictures of the final size, of all rounds
+    lit: int = 384  # side of the pictures from which the whole network learns
+    lit_steps: int = 1200  # of the whole network
     batch: int = 8  # scenes a step
     fine_batch: int = 4  # ... of the final size
     prompts: int = 4  # things asked for in each
@@ -85,6 +90,8 @@ class Config:
     lr: float = 1e-3
     correct_lr: float = 5e-4
     fine_lr: float = 4e-4
+    lit_lr: float = 2e-4
+    trunk_rate: float = 0.2  # the trunk's share of it
     fine_quality: float = 5.0  # weight of the loss of predicted qualities, once answers are good
     decay: float = 0.05
     boxes: float = 0.25  # how often the first prompt is a box
@@ -104,15 +111,18 @@ def run(config: Config, *, resume: bool = False) -> Iterator[StepRecord | Note]:
     network = untrained(config.sources)
     assert isinstance(network.image_encoder, Pyramid)
     shards: dict[str, Shard] = {}
-    for name, shape, held in (
-        ("coarse", Shape(config.scenes, config.small, 0), False),
-        ("fine", Shape(config.fine_scenes, SIDE, 10_000_000), False),
-        ("held", Shape(config.held_scenes, SIDE, 20_000_000), True),
+    for name, shape, held, seen in (
+        ("coarse", Shape(config.scenes, config.small, 0), False, True),
+        ("fine", Shape(config.fine_scenes, SIDE, 10_000_000), False, True),
+        ("lit", Shape(config.lit_scenes, config.lit, 30_000_000, lit=True), False, False),
+        ("held", Shape(config.held_scenes, SIDE, 20_000_000), True, False),
+        ("held-lit", Shape(config.held_scenes, SIDE, 20_000_000, lit=True), True, False),
     ):
         folder = config.out / "scenes" / name
         made_of = world(config.sources, held=held)
-        for done in make_shard(folder, made_of, shape, looking(network.image_encoder.trunk, shape.side)):
-            yield Note(f"{name}: drew and looked at {done} of {shape.count} scenes")
+        look = looking(network.image_encoder.trunk, shape.side) if seen else None
+        for done in make_shard(folder, made_of, shape, look):
+            yield Note(f"{name}: drew {done} of {shape.count} scenes")
         shards[name] = Shard(folder, shape, channels())
     torch.set_flush_denormal(True)
     for stage in stages(config):
@@ -121,12 +131,14 @@ def run(config: Config, *, resume: bool = False) -> Iterator[StepRecord | Note]:
         network.train()
         yield Note(f"{stage.name}: {stage.steps} steps of {stage.batch} scenes with {config.prompts} prompts")
         shard = shards[stage.shard]
+        network.image_encoder.trunk.requires_grad_(stage.pixels)
+        rates = {"image_encoder.trunk.": config.trunk_rate} if stage.pixels else None
         yield from train(
             network,
             task(network, stage.config, shard.shape.side),
-            Loader(shard, stage.config),
+            Loader(shard, stage.config, pixels=stage.pixels),
             Shuffled(shard.shape.count, stage.batch, config.seed),
-            adamw(network, stage.lr, decay=config.decay),
+            adamw(network, stage.lr, decay=config.decay, rates=rates),
             warmup_cosine(stage.steps, min(100, stage.steps // 5)),
             Settings(
                 folder=config.out / stage.name,
@@ -141,8 +153,10 @@ def run(config: Config, *, resume: bool = False) -> Iterator[StepRecord | Note]:
         )
     figures = measure(network.eval(), shards["held"])
     yield Note(json.dumps(figures))
+    lit = measure(network, shards["held-lit"])
+    yield Note("under uneven light: " + json.dumps(lit))
     minutes = sum(trained(config.out / stage.name / "log.jsonl") for stage in stages(config)) / 60
-    write(network, config, figures, minutes, config.out / "model")
+    write(network, config, figures, lit, minutes, config.out / "model")
     yield Note(
         f"the model and its card are in {config.out / 'model'}, after {minutes:.0f} minutes of training"
     )
@@ -168,10 +182,11 @@ class Stage:
     lr: float
     quality: float
     config: Config
+    pixels: bool = False  # the whole network learns, from pixels
 
 
 def stages(config: Config) -> tuple[Stage, ...]:
-    """First answers on small pictures, which are cheap; then corrections; then the final size.
+    """First answers on small pictures, which are cheap; then corrections; the final size; the whole network.
 
     As long as answers are poor all candidates learn together, and corrections would only teach their faults.
     """
@@ -187,6 +202,16 @@ def stages(config: Config) -> tuple[Stage, ...]:
             config.fine_lr,
             config.fine_quality,
             config,
+        ),
+        Stage(
+            "lit",
+            "lit",
+            config.lit_steps,
+            config.fine_batch,
+            config.lit_lr,
+            config.fine_quality,
+            config,
+            pixels=True,
         ),
     )
 
@@ -206,13 +231,21 @@ class Loader:
 
     shard: Shard
     config: Config
+    pixels: bool = False  # give pixels, not maps; half of the pictures mirrored
 
     def __call__(self, places: Sequence[Place]) -> dict[str, Any]:
-        """``maps``: four tensors [b, ...]; ``masks`` float32 [b, prompts, side/2, side/2]; the prompts."""
-        masks, points, labels = [], [], []
+        """``masks`` float32 [b, prompts, side/2, side/2]; the prompts; and what is seen.
+
+        That is ``maps``, four tensors [b, ...], or ``pixels`` uint8 [b, side, side, 3].
+        """
+        masks, points, labels, pictures = [], [], [], []
         for place in places:
             random = generator(self.config.seed, place)
             found = self.shard.masks_of(place.item)
+            if self.pixels:
+                step = -1 if random.random() < 0.5 else 1
+                found = np.ascontiguousarray(found[..., ::step])
+                pictures.append(self.shard.pixels([place.item])[0][:, ::step])
             chosen = random.integers(max(1, len(found)), size=self.config.prompts)
             drawn = (
                 found[chosen] if len(found) else np.zeros((self.config.prompts, *found.shape[1:]), np.uint8)
@@ -222,8 +255,13 @@ class Loader:
                 asked = first_prompt(mask, random, self.config.boxes)
                 points.append(asked[0])
                 labels.append(asked[1])
+        seen: dict[str, Any] = (
+            {"pixels": torch.from_numpy(np.stack(pictures))}
+            if self.pixels
+            else {"maps": self.shard.features([place.item for place in places])}
+        )
         return {
-            "maps": self.shard.features([place.item for place in places]),
+            **seen,
             "masks": torch.from_numpy(np.stack(masks).astype(np.float32)),
             "points": torch.from_numpy(np.stack(points)),
             "labels": torch.from_numpy(np.stack(labels)),
@@ -287,7 +325,11 @@ def task(network: Sam, config: Config, side: int) -> Task:
         """A batch of ``Loader`` -> sums of the mask and quality losses, and how many answers they are of."""
         encoder, prompt, decoder = network.image_encoder, network.prompt_encoder, network.mask_decoder
         assert isinstance(encoder, Pyramid)
-        embedding = encoder.joined(*batch["maps"])
+        embedding = (
+            encoder((batch["pixels"].permute(0, 3, 1, 2).float() - 127) / 128)
+            if "pixels" in batch
+            else encoder.joined(*batch["maps"])
+        )
         grid = embedding.shape[-1]
         target = batch["masks"].flatten(0, 1)
         points, labels = batch["points"], batch["labels"]
@@ -334,7 +376,12 @@ def _best(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def write(
-    network: nn.Module, config: Config, figures: dict[str, float], minutes: float, folder: Path
+    network: nn.Module,
+    config: Config,
+    figures: dict[str, float],
+    lit: dict[str, float],
+    minutes: float,
+    folder: Path,
 ) -> None:
     """The model as a folder: weights in float16, config, preparation and card."""
     from safetensors.torch import save_file
@@ -350,4 +397,4 @@ def write(
     prepared = image_fields(SPEC, "SamImageProcessor")
     (folder / "preprocessor_config.json").write_text(json.dumps(prepared, indent=1) + "\n", "utf-8")
     settings = {name: str(value) for name, value in asdict(config).items() if name not in ("out", "sources")}
-    (folder / "README.md").write_text(card(settings, figures, minutes, config.held_scenes), "utf-8")
+    (folder / "README.md").write_text(card(settings, figures, lit, minutes, config.held_scenes), "utf-8")

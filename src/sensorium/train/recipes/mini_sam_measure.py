@@ -35,7 +35,7 @@ def measure(network: Sam, shard: Shard) -> dict[str, float]:
         if not things:
             continue
         target = torch.from_numpy(shard.masks_of(place).astype(np.float32))
-        embedding = network.image_encoder.joined(*shard.features([place]))
+        embedding = _seen(network.image_encoder, shard, place)
         side = network.look(embedding)
         nothing = torch.full_like(target, -1.0)
         points, labels = correction(nothing, target, draw=False)
@@ -61,6 +61,15 @@ def measure(network: Sam, shard: Shard) -> dict[str, float]:
         guesses += quality[:, 1:].flatten().tolist()
         truths += reached[:, 1:].flatten().tolist()
     return _figures(rows, guesses, truths)
+
+
+def _seen(encoder: Pyramid, shard: Shard, place: int) -> Tensor:
+    """The embedding of a scene, whether its pixels are kept or what the trunk saw."""
+    if not shard.holds_pixels:
+        return encoder.joined(*shard.features([place]))
+    pixels = torch.from_numpy(shard.pixels([place])).permute(0, 3, 1, 2).float()
+    embedding: Tensor = encoder((pixels - 127) / 128)
+    return embedding
 
 
 def _corrected(
@@ -106,18 +115,21 @@ def _figures(rows: list[dict[str, float]], guesses: list[float], truths: list[fl
     return found
 
 
-def card(settings: dict[str, str], figures: dict[str, float], minutes: float, scenes: int) -> str:
-    """The model's card."""
+def card(
+    settings: dict[str, str], figures: dict[str, float], lit: dict[str, float], minutes: float, scenes: int
+) -> str:
+    """The model's card; ``lit`` are the figures of the same scenes under uneven light."""
     table = []
     for group, label in (("all", "all things"), ("plain", "things alone"), ("nested", "nested things")):
-        if f"{group}: one click" in figures:
-            cells = [f"{figures[f'{group}: {name}']:.3f}" for name in _COLUMNS]
-            table.append(f"| {label} | " + " | ".join(cells) + " |")
+        for found, light in ((figures, ""), (lit, ", uneven light")):
+            if f"{group}: one click" in found:
+                cells = [f"{found[f'{group}: {name}']:.3f}" for name in _COLUMNS]
+                table.append(f"| {label}{light} | " + " | ".join(cells) + " |")
     told = ", ".join(f"{name} {value}" for name, value in settings.items())
     return f"""# sensorium/mini-sam
 
 A small Segment Anything of our own: point at a thing, and it is cut. EfficientNet-Lite2 (Apache-2.0, trained
-on ImageNet, not changed here) sees the picture; a feature pyramid, a prompt encoder and a mask decoder,
+on ImageNet, trained on here last) sees the picture; a feature pyramid, a prompt encoder and a mask decoder,
 trained here, answer clicks. The decoder has the published form and two parts more: details of the picture
 where masks are drawn, as in SAM 2, and for each click a look at what lies under it.
 
