@@ -11,7 +11,19 @@ from typing import Annotated
 import typer
 
 import sensorium
-from sensorium.cli import collections, cut, describe, library, models, people, photos, serve, train, watch
+from sensorium.cli import (
+    ask,
+    collections,
+    cut,
+    describe,
+    library,
+    models,
+    people,
+    photos,
+    serve,
+    train,
+    watch,
+)
 from sensorium.errors import SensoriumError
 
 app = typer.Typer(
@@ -29,6 +41,7 @@ serve.register(app)
 watch.register(app)
 train.register(app)
 cut.register(app)
+ask.register(app)
 app.add_typer(library.app, name="library")
 app.add_typer(models.app, name="models")
 

@@ -8,6 +8,7 @@ decoding and training are one path. It takes vectors, so pictures and words meet
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sensorium.nn.attention import attend
+from sensorium.nn.attention import attend, attention_weights
 from sensorium.nn.cache import Cache, LayerCache, empty_cache
 from sensorium.nn.mlp import Activation, GatedMlp, Mlp
 from sensorium.nn.norms import RMSNorm
@@ -102,6 +103,18 @@ class CausalAttention(nn.Module):
         heads = attend(q, past.keys, past.values, mask=mask, causal=causal, grouped=self.grouped)
         out: Tensor = self.out(heads.transpose(1, 2).flatten(2))
         return out, past
+
+    def weights(self, x: Tensor, view: _View, past: LayerCache) -> Tensor:
+        """Where the tokens ``[b, n, width]`` look: ``[b, heads, n, total]``, themselves included."""
+        q, k = self._split(self.q(x)), self._split(self.k(x))
+        if view.cosines is not None and view.sines is not None:
+            q, k = (rotate(side, view.cosines, view.sines) for side in (q, k))
+        if past.length:
+            k = torch.cat((past.keys, k), dim=2)
+        mask, causal = view.of_last(x.shape[1], x.shape[1], x.device)
+        if causal:
+            mask = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).tril()
+        return attention_weights(q, k.repeat_interleave(q.shape[1] // k.shape[1], dim=1), mask=mask)
 
     def _split(self, x: Tensor) -> Tensor:
         return x.reshape(x.shape[0], x.shape[1], -1, self.head_dim).transpose(1, 2)  # [b, heads, n, dim]
@@ -218,6 +231,29 @@ class Decoder(nn.Module):
         x = x if self.norm is None else self.norm(x)
         x = x if self.project_out is None else self.project_out(x)
         return x, Cache(tuple(layers), real, past.room)
+
+    @torch.no_grad()
+    def looks(
+        self, embeds: Tensor, positions: Tensor | None = None, *, cache: Cache, layers: Sequence[int]
+    ) -> list[Tensor]:
+        """Where tokens behind a cache look in some blocks: of each ``[b, heads, n, total]``.
+
+        Arguments are those of ``forward``; the cache is left as it is. Rows sum to one.
+        """
+        if positions is None:
+            positions = next_positions(cache, embeds, None)
+        x = embeds if self.project_in is None else self.project_in(embeds)
+        if self.positions is not None:
+            x = x + self.positions(positions + self._offset())
+        view = self._view(x, positions, cache.length, _joined(cache, embeds, None))
+        found: dict[int, Tensor] = {}
+        for index, block in enumerate(self.blocks[: max(layers) + 1]):
+            assert isinstance(block, DecoderBlock)
+            if index in layers:
+                normed = block.norm1(x) if block.norm_first else x
+                found[index] = block.attention.weights(normed, view, cache.layers[index])
+            x, _ = block(x, view, cache.layers[index], 0, x.shape[1])
+        return [found[index] for index in layers]
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Hidden states ``[..., word_width]`` -> scores of every token ``[..., vocabulary]``."""
