@@ -53,6 +53,7 @@ def test_training_and_answering_see_the_same(network: MiniVlm) -> None:
             "answers": torch.tensor([[False] * 4 + [True] * 2]),
             "owner": torch.tensor([0]),
         }
+        batch |= {"lies": torch.zeros(1, 16, dtype=torch.long), "names": torch.zeros(1, 60)}
         losses, count = task(network, seeing=True)(batch)
         ids = torch.tensor([[user, *[image] * network.config.tokens, *question, assistant]])
         reading = read(network.decoder, network.prompt(ids, [network.see(pixels)[0]]))
@@ -68,7 +69,9 @@ def test_questions_of_a_batch_do_not_see_each_other(network: MiniVlm) -> None:
     maps = [torch.randn(2, 8, 64 // s, 64 // s) for s in (4, 8, 16, 32)]
     ids = torch.tensor([[10, 2, 20, 0], [11, 12, 2, 21], [13, 2, 22, 23]])
     answers = torch.tensor([[0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 1, 1]]).bool()
+    nowhere = {"lies": torch.zeros(2, 16, dtype=torch.long), "names": torch.zeros(1, 60)}
     batch = {"maps": maps, "ids": ids, "real": ids != 0, "answers": answers, "owner": torch.tensor([0, 0, 1])}
+    batch |= nowhere
     with torch.no_grad():
         together, count = task(network, seeing=True)(batch)
         alone = torch.zeros(())
@@ -80,10 +83,37 @@ def test_questions_of_a_batch_do_not_see_each_other(network: MiniVlm) -> None:
                 "real": ids[row : row + 1] != 0,
                 "answers": answers[row : row + 1],
                 "owner": torch.tensor([0]),
+                "lies": nowhere["lies"][:1],
+                "names": nowhere["names"],
             }
             alone = alone + task(network, seeing=True)(one)[0]["answers"]
     assert count == 4
     assert torch.allclose(together["answers"], alone, atol=1e-4)
+
+
+def test_a_place_is_taught_what_lies_there(network: MiniVlm) -> None:
+    """Steps on the names of two places make their own words the likeliest ones by the decoder's head."""
+    torch.manual_seed(1)
+    maps = [torch.randn(1, 8, 64 // s, 64 // s) for s in (4, 8, 16, 32)]
+    lies = torch.zeros(1, 16, dtype=torch.long)
+    lies[0, 3], lies[0, 9] = 1, 2
+    names = torch.zeros(3, 60)
+    names[1, [20, 21]], names[2, 40] = 0.5, 1.0
+    batch = {"maps": maps, "lies": lies, "names": names, "answers": torch.ones(1, 5)}
+    only = [*network.connector.parameters(), *network.norm.parameters()]
+    optimizer = torch.optim.AdamW(only, lr=0.01)
+    for _ in range(60):
+        losses, count = task(network, seeing=True, answering=False)(batch)
+        assert set(losses) == {"names"}
+        optimizer.zero_grad()
+        (losses["names"] / count).backward()
+        optimizer.step()
+    with torch.no_grad():
+        tokens = network.named(*maps)[0]
+        assert network.decoder.norm is not None
+        likeliest = network.decoder.logits(network.decoder.norm(tokens)).topk(2).indices
+    assert set(likeliest[3].tolist()) == {20, 21}
+    assert int(likeliest[9, 0]) == 40
 
 
 def test_it_is_written_and_read_back(network: MiniVlm) -> None:

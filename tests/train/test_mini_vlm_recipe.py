@@ -16,7 +16,7 @@ from sensorium.media.vocabulary import Vocabulary
 from sensorium.models.efficientnet import EfficientNetConfig, EfficientNetTrunk, Stage
 from sensorium.models.mini_vlm import MiniVlm
 from sensorium.train.data import question_shards
-from sensorium.train.data.question_scenes import AskedWorld, Kind, Picture
+from sensorium.train.data.question_scenes import AskedWorld, Item, Kind, Picture
 from sensorium.train.data.question_shards import AskedShape, AskedShard, make_asked_shard
 from sensorium.train.data.questions import Asked
 from sensorium.train.data.scenes import World
@@ -50,8 +50,14 @@ SMALL = Config(
 
 
 def drawn(made_of: AskedWorld, seed: int, side: int) -> Picture:
-    """A picture of one brightness, with a caption."""
-    return Picture(np.full((side, side, 3), seed % 250, np.uint8), (), ("a grey wall", "灰色的墙"))
+    """A picture of one brightness, with a caption; every other one has a disc in its upper half."""
+    pixels = np.full((side, side, 3), seed % 250, np.uint8)
+    cover = np.zeros((side, side), np.uint8)
+    items: tuple[Item, ...] = ()
+    if seed % 2:
+        items = (Item(DISC, (0.0, 0.0, 1.0, 0.5)),)
+        cover[: side // 2] = 1
+    return Picture(pixels, items, ("a grey wall", "灰色的墙"), cover)
 
 
 @pytest.fixture
@@ -154,6 +160,8 @@ def test_a_batch_teaches_answers_and_nothing_else(prepared: Config, tmp_path: Pa
         Asked("what", "en", "What is this?", "a disc"),
     ]
     shard.questions = [asked] * 4
+    shard.things = [[["disc", "圆盘"], ["O"]]] * 4
+    shard.places = np.tile(np.array([0, 1, 1, 2], np.uint8).reshape(1, 2, 2), (4, 1, 1))
     vocabulary = mini_vlm._vocabulary(shard, SMALL)
     batch = Loader(shard, vocabulary, replace(SMALL, rows=6, second=0.5))([Place(0, 0), Place(0, 2)])
     assert batch["owner"].tolist() == [0] * 6 + [1] * 6
@@ -169,6 +177,12 @@ def test_a_batch_teaches_answers_and_nothing_else(prepared: Config, tmp_path: Pa
         assert whole.count("<|assistant|>") == len(parts)
     assert seen == answers
     assert len({tuple(row.tolist()) for row in batch["ids"]}) > 3
+    assert batch["lies"].tolist() == [[0, 1, 1, 2]] * 2
+    assert torch.allclose(batch["names"].sum(1), torch.tensor([0.0, 1.0, 1.0]))
+    [letter] = vocabulary.encode("O")
+    assert float(batch["names"][2, letter]) == 1
+    for token in (*vocabulary.encode(" disc"), *vocabulary.encode("圆盘")):
+        assert float(batch["names"][1, token]) > 0
 
 
 def test_the_template_writes_what_training_showed() -> None:

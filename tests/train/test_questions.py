@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 
 from sensorium.train.data.captions import Captioned
 from sensorium.train.data.question_scenes import AskedWorld, Kind, Picture, picture
+from sensorium.train.data.question_shards import PLACE, laid_out
 from sensorium.train.data.questions import (
     CANNOT,
     LANGUAGES,
@@ -163,3 +164,31 @@ def test_phrases_for_measuring_are_not_trained_on(pictures: list[Picture], made_
     trained = {one.question for _, one in asked(pictures, made_of)}
     assert kept
     assert not kept & trained
+
+
+def test_places_know_what_lies_there(pictures: list[Picture]) -> None:
+    """By the middles of boxes and of characters; and where no thing is, nothing lies."""
+    spelled = 0
+    for shown in pictures:
+        places, things = laid_out(shown)
+        rows = 96 // PLACE
+        assert places.shape == (rows, rows)
+        assert len(things) >= len(shown.items)
+        for number, item in enumerate(shown.items):
+            assert things[number][:2] == [item.kind.english, item.kind.chinese]
+            if item.colour is not None:
+                assert list(item.colour) == things[number][2:]
+            assert len(item.letters) == len(item.text or "")
+            for character, (x, y) in zip(item.text or "", item.letters, strict=True):
+                if 0 <= x < 1 and 0 <= y < 1:
+                    left, top, right, bottom = item.box
+                    assert left - 0.02 <= x <= right + 0.02
+                    assert top - 0.02 <= y <= bottom + 0.02
+                    found = things[places[int(y * rows), int(x * rows)] - 1]
+                    spelled += found == [character]
+        inside = np.zeros((rows, rows), bool)
+        for item in shown.items:
+            left, top, right, bottom = (side * rows for side in item.box)
+            inside[int(top) : int(np.ceil(bottom)), int(left) : int(np.ceil(right))] = True
+        assert not places[~inside].any()
+    assert spelled > 20

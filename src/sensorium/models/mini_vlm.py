@@ -78,10 +78,14 @@ class MiniVlm(nn.Module):
 
     def connected(self, x4: Tensor, x8: Tensor, x16: Tensor, x32: Tensor) -> Tensor:
         """The tower's maps ``[v, channels, side / scale, side / scale]`` -> tokens, row by row."""
+        return self.named(x4, x8, x16, x32) + self.positions
+
+    def named(self, x4: Tensor, x8: Tensor, x16: Tensor, x32: Tensor) -> Tensor:
+        """The tokens before they are told where they lie: ``[v, tokens, word_width]``."""
         coarse = F.interpolate(x32, scale_factor=2.0, mode="nearest")
         places = torch.cat((F.pixel_unshuffle(x4, 4), F.pixel_unshuffle(x8, 2), x16, coarse), dim=1)
         found: Tensor = self.connector(self.norm(places.flatten(2).transpose(1, 2)))
-        return found + self.positions
+        return found
 
     def prompt(self, ids: Tensor, pictures: Sequence[Tensor]) -> Tensor:
         """Ids ``[b, n]`` with ``image_token`` wherever a picture's token goes -> ``[b, n, word_width]``.

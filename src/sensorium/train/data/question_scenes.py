@@ -69,6 +69,8 @@ class Item:
     box: tuple[float, float, float, float]
     colour: Name | None = None  # of shapes and signs
     text: str | None = None  # on signs
+    letters: tuple[tuple[float, float], ...] = ()
+    """Middles of the text's characters, (x, y) as shares of the sides."""
 
     @property
     def centre(self) -> tuple[float, float]:
@@ -84,6 +86,8 @@ class Picture:
     pixels: NDArray[np.uint8]
     items: tuple[Item, ...]
     captions: tuple[str, ...]
+    cover: NDArray[np.uint8]
+    """One more than the number of the item that is seen at each pixel, or 0: [side, side]."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +161,12 @@ def picture(made_of: AskedWorld, seed: int, side: int) -> Picture:
         item = _lay(canvas, made_of, wish, items, random)
         if item is not None:
             items.append(item)
-    return Picture(canvas.finished(random).pixels, tuple(items), ())
+    made = canvas.finished(random)
+    cover = np.zeros((side, side), np.uint8)
+    seen = [thing.mask for thing in made.things if thing.level == "object"]
+    for number, mask in enumerate(seen, 1):
+        cover[mask] = number
+    return Picture(made.pixels, tuple(items), (), cover)
 
 
 def _photograph(made_of: AskedWorld, random: np.random.Generator, side: int) -> Picture:
@@ -177,7 +186,7 @@ def _photograph(made_of: AskedWorld, random: np.random.Generator, side: int) -> 
         part = part.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     canvas = Image.new("RGB", (side, side))
     canvas.paste(part, ((side - size[0]) // 2, (side - size[1]) // 2))
-    return Picture(np.asarray(canvas), (), told.texts)
+    return Picture(np.asarray(canvas), (), told.texts, np.zeros((side, side), np.uint8))
 
 
 @dataclass(frozen=True)
@@ -231,11 +240,14 @@ def _lay(
     text: str | None = None
     colour = wish.colour
     letters: Image.Image | None = None
+    offsets: list[tuple[float, float]] = []
     if wish.source == "sign":
         text = _words(random)
         colour = list(COLOURS)[int(random.integers(len(COLOURS)))]
         board = pixels, pixels * random.uniform(0.35, 0.6)
-        drawn, letters = drawn_sign(board, text, COLOURS[colour], _font(made_of, board, text, random), random)
+        font = _font(made_of, board, text, random)
+        drawn, letters, angle = drawn_sign(board, text, COLOURS[colour], font, random)
+        offsets = _spread(text, font, angle)
     elif wish.source == "shape":
         drawn = filled_shape(random, pixels, shape=wish.shape, colour=wish.colour)[0]
     else:
@@ -254,7 +266,8 @@ def _lay(
     if letters is not None:
         canvas.lay(letters, place, name, "part", new=False)
     seen = tuple(float(min(1.0, max(0.0, value))) for value in _tight(drawn, box))
-    return Item(wish.kind, (seen[0], seen[1], seen[2], seen[3]), colour, text)
+    places = tuple((x + across / canvas.side, y + down / canvas.side) for across, down in offsets)
+    return Item(wish.kind, (seen[0], seen[1], seen[2], seen[3]), colour, text, places)
 
 
 def _cut(among: tuple[Cutout, ...], random: np.random.Generator, pixels: float) -> Image.Image:
@@ -297,6 +310,16 @@ def _words(random: np.random.Generator) -> str:
     letters = string.digits if random.random() < 0.35 else string.ascii_uppercase
     count = int(random.integers(2, 6))
     return "".join(letters[int(number)] for number in random.integers(len(letters), size=count))
+
+
+def _spread(
+    text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, angle: float
+) -> list[tuple[float, float]]:
+    """How far the middle of each character of a centred text lies from its middle, in pixels."""
+    ends = [font.getlength(text[:count]) for count in range(len(text) + 1)]
+    turn = math.radians(angle)
+    middles = [(ends[i] + ends[i + 1] - ends[-1]) / 2 for i in range(len(text))]
+    return [(middle * math.cos(turn), -middle * math.sin(turn)) for middle in middles]
 
 
 def _font(

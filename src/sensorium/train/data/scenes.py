@@ -451,7 +451,7 @@ def _sign(canvas: Canvas, made_of: World, random: np.random.Generator) -> None:
     colour, rgb = some_colour(random)
     text = TEXTS[int(random.integers(len(TEXTS)))]
     font = ImageFont.load_default(lettering((width, height), text))
-    board, letters = drawn_sign((width, height), text, rgb, font, random)
+    board, letters, _ = drawn_sign((width, height), text, rgb, font, random)
     where = _place(random, canvas, width)
     sign = canvas.lay(board, where, SIGN, "object", colour=colour, text=text, shadow=cast_shadow(random))
     canvas.lay(letters, where, WORDS, "part", parent=sign, text=text, new=False)
@@ -468,8 +468,8 @@ def drawn_sign(
     rgb: Rgb,
     font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
     random: np.random.Generator,
-) -> tuple[Image.Image, Image.Image]:
-    """A board of width x height with words, turned a little: the board without, the words without it."""
+) -> tuple[Image.Image, Image.Image, float]:
+    """A board of width x height and its words, both turned by some degrees, counterclockwise."""
     board = Image.new("RGBA", (round(size[0]), round(size[1])), (*jittered(rgb, random), 255))
     letters = Image.new("RGBA", board.size)
     ink = jittered((30, 30, 30) if sum(rgb) > 380 else (240, 240, 240), random)
@@ -477,7 +477,7 @@ def drawn_sign(
     ImageDraw.Draw(letters).text(middle, text, font=font, fill=(*ink, 255), anchor="mm")
     angle = random.uniform(-15, 15)
     turned = [image.rotate(angle, Image.Resampling.BICUBIC, expand=True) for image in (board, letters)]
-    return turned[0], turned[1]
+    return turned[0], turned[1], float(angle)
 
 
 def _near(place: tuple[float, float], amount: float, random: np.random.Generator) -> tuple[float, float]:

@@ -3,7 +3,8 @@
 Pictures of which everything is known are drawn (``train/data/question_scenes``) and looked at once by
 EfficientNet, which is not trained. First the decoder learns the language of questions and answers without
 any picture, which is also the control: what words alone can guess. Then, as in LLaVA, the connector alone
-learns to speak to it, and last connector and decoder together.
+learns to speak to it: its token of each place should be one whose likeliest words, by the decoder's own head,
+name what lies there. Last connector and decoder learn together.
 """
 
 from __future__ import annotations
@@ -77,8 +78,9 @@ class Config:
     heads: int = 4
     mlp_width: int = 704
     words_steps: int = 600  # of the decoder alone, without pictures: the control
-    connector_steps: int = 300  # of the connector alone
-    steps: int = 2000  # of connector and decoder
+    connector_steps: int = 1000  # of the connector alone
+    steps: int = 3000  # of connector and decoder
+    naming: float = 0.3  # weight of the names of places beside the answers, when both learn
     batch: int = 16  # pictures a step
     rows: int = 8  # conversations about each
     second: float = 0.25  # how many of those have a second question
@@ -127,7 +129,7 @@ def run(config: Config, *, resume: bool = False) -> Iterator[StepRecord | Note]:
         shard = shards["train"].blind() if stage.blind else shards["train"]
         yield from train(
             network,
-            task(network, seeing=not stage.blind),
+            task(network, seeing=not stage.blind, answering=stage.answering),
             Loader(shard, vocabulary, config),
             Shuffled(shard.shape.count, stage.batch, config.seed),
             adamw(network, stage.lr, decay=config.decay),
@@ -138,6 +140,7 @@ def run(config: Config, *, resume: bool = False) -> Iterator[StepRecord | Note]:
                 seed=config.seed,
                 save_every=config.save_every,
                 clip=1.0,
+                weights={"names": config.naming} if stage.answering and not stage.blind else {},
             ),
             placement=choose(dtype=config.dtype),
             resume=resume,
@@ -167,6 +170,7 @@ class Stage:
     name: str
     trained: tuple[str, ...]  # prefixes of names of parameters
     blind: bool  # without pictures
+    answering: bool  # the answers are learned, not only the names of places
     steps: int
     batch: int
     lr: float
@@ -177,9 +181,9 @@ def stages(config: Config) -> tuple[Stage, ...]:
     eyes = ("connector.", "norm.", "positions")
     both = (*eyes, "decoder.")
     return (
-        Stage("words", ("decoder.",), True, config.words_steps, config.batch, config.lr),
-        Stage("connector", eyes, False, config.connector_steps, config.batch, config.connector_lr),
-        Stage("both", both, False, config.steps, config.batch, config.lr),
+        Stage("words", ("decoder.",), True, True, config.words_steps, config.batch, config.lr),
+        Stage("connector", eyes, False, False, config.connector_steps, config.batch, config.connector_lr),
+        Stage("both", both, False, True, config.steps, config.batch, config.lr),
     )
 
 
@@ -275,7 +279,33 @@ class Loader:
             "real": ids != SPECIAL.index(PAD),
             "answers": answers,
             "owner": torch.tensor(owners),
+            **self._names([place.item for place in places]),
         }
+
+    def _names(self, places: Sequence[int]) -> dict[str, Tensor]:
+        """Where things lie and what they are called.
+
+        ``lies`` int64 [b, tokens]: the row of ``names`` that each place has, 0 for none; ``names`` float32
+        [things + 1, vocabulary]: equal shares for all tokens of all its names.
+        """
+        rows: dict[tuple[str, ...], int] = {(): 0}
+        lies = np.zeros((len(places), self.shard.places[0].size), np.int64)
+        for number, place in enumerate(places):
+            of = [rows.setdefault(tuple(thing), len(rows)) for thing in self.shard.things[place]]
+            lies[number] = np.array([0, *of])[self.shard.places[place].reshape(-1)]
+        names = torch.zeros(len(rows), self.vocabulary.size)
+        for thing, row in rows.items():
+            ids = [token for name in thing for token in self._tokens(name)]
+            names[row].index_add_(0, torch.tensor(ids, dtype=torch.long), torch.ones(len(ids)))
+        return {
+            "lies": torch.from_numpy(lies),
+            "names": names / names.sum(1, keepdim=True).clamp_min(1),
+        }
+
+    def _tokens(self, name: str) -> list[int]:
+        """Of a name as it stands in a sentence: English words behind a space."""
+        latin = name.isascii() and len(name) > 1
+        return self.vocabulary.encode(f" {name}" if latin else name)
 
     def _conversation(
         self, questions: Sequence[Asked], random: np.random.Generator
@@ -295,11 +325,30 @@ class Loader:
         return ids, learned
 
 
-def task(network: MiniVlm, *, seeing: bool) -> Task:
-    """The loss of the tokens of all answers, given picture and question."""
+def task(network: MiniVlm, *, seeing: bool, answering: bool = True) -> Task:
+    """The loss of the tokens of all answers, given picture and question, and that of the names of places.
+
+    Without ``seeing`` the former alone, without any picture; without ``answering`` the latter alone.
+    """
+
+    def named(batch: dict[str, Any]) -> Tensor:
+        """How badly the token of each place names what lies there: mean over the places with something."""
+        lies = batch["lies"].flatten()
+        there = lies > 0
+        tokens = network.named(*batch["maps"]).flatten(0, 1)[there]
+        norm = network.decoder.norm
+        scores = network.decoder.logits(tokens if norm is None else norm(tokens)).float()
+        missed = F.cross_entropy(scores, batch["names"][lies[there]], reduction="sum")
+        return missed / max(1, int(there.sum()))
 
     def losses(batch: dict[str, Any]) -> tuple[dict[str, Tensor], int]:
-        """A batch of ``Loader`` -> the sum of cross-entropies, and how many tokens it is of."""
+        """A batch of ``Loader`` -> the sums of losses over the tokens of answers, and how many these are."""
+        count = int(batch["answers"].sum())
+        found = {"names": named(batch) * count} if seeing else {}
+        return (found | {"answers": answers(batch)} if answering else found), count
+
+    def answers(batch: dict[str, Any]) -> Tensor:
+        """The sum of cross-entropies."""
         decoder, owner = network.decoder, batch["owner"]
         pictures = len(batch["maps"][0])
         start = decoder.embed(torch.full((pictures, 1), SPECIAL.index(USER), device=owner.device))
@@ -316,7 +365,7 @@ def task(network: MiniVlm, *, seeing: bool) -> Task:
             hidden, _ = decoder(decoder.embed(ids), mask=real, cache=cache.select(owner[rows]))
             scores = decoder.logits(hidden[:, :-1][learned[:, 1:]]).float()
             loss = loss + F.cross_entropy(scores, ids[:, 1:][learned[:, 1:]], reduction="sum")
-        return {"answers": loss}, int(batch["answers"].sum())
+        return loss
 
     return losses
 
