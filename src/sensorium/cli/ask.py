@@ -20,6 +20,7 @@ from sensorium.weights import ASK_MODEL
 
 if TYPE_CHECKING:
     from sensorium.ask.conversation import Answer, Conversation, Shown
+    from sensorium.runtime.language import Weights as WeightFormat
     from sensorium.skills.answer.answerer import Answerer, Settings
     from sensorium.skills.answer.shown import Film, Picture
 
@@ -74,6 +75,14 @@ Dtype = Annotated[
         "--dtype", help="Compute in float32, bfloat16 or float16; half the memory.", show_default=False
     ),
 ]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        "--weights",
+        help="Write faster: w8 or w4, the bits of the language model's weights.",
+        show_default=False,
+    ),
+]
 Force = Annotated[
     bool, typer.Option("--force", help="Go on with little memory, or in a language the model lacks.")
 ]
@@ -99,6 +108,7 @@ def ask(
     stop: Stops = None,
     schema: SchemaFile = None,
     dtype: Dtype = None,
+    weights: Weights = None,
     force: Force = False,
 ) -> None:
     """Ask about pictures and films; without a question, talk about them."""
@@ -123,7 +133,7 @@ def ask(
         explain=explain is not None,
         force=force,
     )
-    answerer = answering.load(model, dtype=dtype)
+    answerer = answering.load(model, dtype=dtype, weights=_format(weights))
     shown = [_opened(path) for path in files]
     if question is None:
         _talk(answerer, shown, settings)
@@ -171,6 +181,13 @@ def _is_file(word: str) -> bool:
 def _looks_like_a_file(word: str) -> bool:
     """Whether it is the name of a file that is missing, and no question."""
     return bool(_SUFFIX.fullmatch(Path(word).suffix)) and not re.search(r"\s", word.strip())
+
+
+def _format(weights: str | None) -> WeightFormat | None:
+    match weights:
+        case None | "w8" | "w4" | "float32":
+            return weights
+    raise SensoriumError(f"--weights is {weights!r}: choose w8, w4 or float32")
 
 
 def _opened(path: Path) -> Picture | Film:

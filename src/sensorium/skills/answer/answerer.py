@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,9 @@ from sensorium.weights.files import ModelFiles, find
 from sensorium.weights.generation import read_end_ids
 from sensorium.weights.load import FAMILIES, build, empty
 
+if TYPE_CHECKING:
+    from sensorium.runtime.language import FastDecoder, GraphCache, Weights
+
 SEEN_BYTES = 256_000_000
 """Of pictures' tokens that are kept: 27 pictures for a LLaVA of 7 billion parameters."""
 REMEMBERED = 3
@@ -46,15 +49,20 @@ REMEMBERED = 3
 REMEMBERED_BYTES = 1_000_000_000
 
 
-def load(name: str, *, device: str | None = None, dtype: str | None = None) -> Answerer:
+def load(
+    name: str, *, device: str | None = None, dtype: str | None = None, weights: Weights | None = None
+) -> Answerer:
     """Open a model by its hub name, an embedded name or a folder; its weights are read when first used.
+
+    ``weights`` has the language model run as graphs for this processor with weights in that format
+    (`runtime.language`): faster, and for 4 bits not quite the same. None: the network itself.
 
     Raises:
         ModelNotFoundError: It is not on this machine.
         CheckpointError: Its files do not fit together.
-        SensoriumError: It is of another kind, or the device is absent.
+        SensoriumError: It is of another kind, the device is absent, or graphs do not run there.
     """
-    return Answerer(find(name), device=device, dtype=dtype)
+    return Answerer(find(name), device=device, dtype=dtype, weights=weights)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +137,14 @@ class _Remembered:
 class Answerer:
     """Answers questions about what it is shown. Safe to use from several threads."""
 
-    def __init__(self, files: ModelFiles, *, device: str | None = None, dtype: str | None = None) -> None:
+    def __init__(
+        self,
+        files: ModelFiles,
+        *,
+        device: str | None = None,
+        dtype: str | None = None,
+        weights: Weights | None = None,
+    ) -> None:
         self.files, self.name = files, files.name
         self.config = FAMILIES[files.family].read_config(files.config)
         self.eyes: Eyes = eyes_of(files, self.config)
@@ -137,6 +152,12 @@ class Answerer:
         self.template = None if self.is_single else ChatTemplate.from_folder(files.folder)
         self.end_ids = read_end_ids(files.folder, self.vocabulary)
         self.placement: Placement = choose(device, dtype)
+        if weights is not None and (self.placement.device, self.placement.dtype) != ("cpu", "float32"):
+            raise SensoriumError(
+                f"{weights} weights are for the processor, with --dtype float32: leave one of both out"
+            )
+        self.weights = weights
+        self._quick: FastDecoder | None = None
         self._lock = threading.RLock()
         self._network: nn.Module | None = None
         self._seen: OrderedDict[str, Tensor] = OrderedDict()
@@ -161,6 +182,24 @@ class Answerer:
                 built = build(self.files, dtype=self.placement.torch_dtype)
                 self._network = built.to(self.placement.torch_device)
             return self._network
+
+    @property
+    def decoder(self) -> Decoder:
+        """What reads and writes: the network's own decoder, or its graphs, which are called as it is.
+
+        Raises:
+            SensoriumError: The format turns its scores too far.
+        """
+        network = self.network
+        assert isinstance(network.decoder, Decoder)
+        if self.weights is None:
+            return network.decoder
+        from sensorium.runtime.language import quicken
+
+        with self._lock:
+            if self._quick is None:
+                self._quick = quicken(network.decoder, self.weights)
+            return cast(Decoder, self._quick)
 
     def prepare(self, turns: Sequence[Turn], settings: Settings) -> Prompt:
         """A conversation as the model will read it, everything checked before it is loaded.
@@ -263,9 +302,7 @@ class Answerer:
         Closing the generator ends the answer; what was read until then stays remembered.
         """
         start = time.perf_counter()
-        network = self.network
-        decoder = network.decoder
-        assert isinstance(decoder, Decoder)
+        network, decoder = self.network, self.decoder
         reading, reused, looked_at = self._read(network, decoder, prompt)
         first_seconds = time.perf_counter() - start
         settings = prompt.settings
@@ -399,6 +436,8 @@ class Answerer:
         assert isinstance(decoder, Decoder)
         positions = reading.position[:, None] + torch.arange(len(finished.ids), device=ids.device)
         cache = finished.cache.crop(prompt.tokens)
+        if self.weights is not None:
+            cache = cast("GraphCache", cache).plain()
         span = slice(*prompt.layout.spans[-1])
         looks += looks_of_answer(decoder, decoder.embed(ids), cache, positions, item, span)
         return tuple(looks)
