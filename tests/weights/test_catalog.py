@@ -25,6 +25,8 @@ WANTED = {
     "facebook/sam-vit-base",
     "facebook/sam-vit-large",
     "facebook/sam-vit-huge",
+    "Qwen/Qwen2.5-VL-3B-Instruct",
+    "Qwen/Qwen2.5-VL-7B-Instruct",
 }
 
 

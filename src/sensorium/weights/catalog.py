@@ -48,6 +48,8 @@ class Entry:
     """Whether it ships inside the package and needs no pull."""
     onnx: bool = False
     """Whether ``weights`` is a whole network that is run as it is, without a ``config.json``."""
+    answers: bool = False
+    """Whether it answers questions about pictures; its languages are those of the questions."""
     lone: bool = False
     """Whether ``weights`` is a file of its authors' without a ``config.json``: its tensors say what it is."""
 
@@ -77,6 +79,27 @@ def _sam(size: str, revision: str, megabytes: int, good_for: str) -> Entry:
         megabytes=megabytes,
         support=("config.json", "preprocessor_config.json"),
         image=_SAM_IMAGE,
+    )
+
+
+def _qwen(size: str, revision: str, licence: str, megabytes: int, good_for: str) -> Entry:
+    """A Qwen2.5-VL that follows instructions."""
+    return Entry(
+        name=f"Qwen/Qwen2.5-VL-{size}-Instruct",
+        revision=revision,
+        licence=licence,
+        good_for=good_for,
+        languages=("en", "zh"),
+        megabytes=megabytes,
+        weights="model.safetensors.index.json",
+        support=(
+            "config.json",
+            "generation_config.json",
+            "preprocessor_config.json",
+            "chat_template.json",
+            *_CLIP_VOCABULARY,
+        ),
+        answers=True,
     )
 
 
@@ -275,6 +298,20 @@ ENTRIES: tuple[Entry, ...] = (
             }
         ),
         onnx=True,
+    ),
+    _qwen(
+        "3B",
+        "66285546d2b821cf421d4f5eb2576359d3770cd3",
+        "Qwen Research License, not for commerce (in the repository's own LICENSE)",
+        7521,
+        "answering questions about photos, documents and films on 16 GB of memory (--dtype bfloat16)",
+    ),
+    _qwen(
+        "7B",
+        "cc594898137f460bfe9f0759e9844b3ce807cfb5",
+        "Apache-2.0",
+        16_596,
+        "better answers on 32 GB of memory (--dtype bfloat16)",
     ),
     Entry(
         name="opencv/face_recognition_sface",

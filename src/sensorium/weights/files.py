@@ -298,4 +298,6 @@ def _how_to_get(name: str, folder: Path) -> str:
         known = ", ".join(known.name for known in catalog.ENTRIES)
         return f"no model is called {name!r}: give a folder, a hub name (owner/name), or one of {known}"
     needed = ", ".join(entry.file_names if entry else catalog.USUAL_FILES)
+    if entry is not None and entry.weights.endswith(".index.json"):
+        needed += " with the files that it names"
     return f"{name} is not on this machine: run 'sensorium models pull {name}', or put {needed} into {folder}"

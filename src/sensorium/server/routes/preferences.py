@@ -52,8 +52,8 @@ async def expect_model(services: Services, name: str) -> None:
 
 
 def _readers() -> dict[str, catalog.Entry]:
-    """The catalog's models that read sentences, by name."""
-    return {entry.name: entry for entry in catalog.ENTRIES if entry.languages}
+    """The catalog's models that search for sentences, by name."""
+    return {entry.name: entry for entry in catalog.ENTRIES if entry.languages and not entry.answers}
 
 
 async def _settings(services: Services) -> documents.SettingsDocument:
