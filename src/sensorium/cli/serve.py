@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sensorium.cli.photos import LibraryOption
-from sensorium.weights import CUT_MODEL
+from sensorium.weights import ASK_MODEL, CUT_MODEL
 
 if TYPE_CHECKING:
     from sensorium.server.running import Ready
@@ -64,6 +64,10 @@ def serve(
     cut_model: Annotated[
         str, typer.Option("--cut-model", metavar="NAME", help="The model that cuts things out of photos.")
     ] = CUT_MODEL,
+    ask_model: Annotated[
+        str,
+        typer.Option("--ask-model", metavar="NAME", help="The model that answers questions about photos."),
+    ] = ASK_MODEL,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in your browser.")] = False,
 ) -> None:
     """Show the photo library in a browser, on this machine or, with a token, on others."""
@@ -85,6 +89,7 @@ def serve(
         watch=True,
         ahead=5.0,
         cut_model=cut_model,
+        ask_model=ask_model,
     )
 
     def ready(server: Ready) -> None:

@@ -38,6 +38,7 @@ from sensorium.server.api import problems
 from sensorium.server.api.problems import MEDIA_TYPE, ProblemDocument
 from sensorium.server.routes import ROUTERS
 from sensorium.server.services import Services
+from sensorium.server.tasks.asking import PROGRAM as ANSWERING
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -52,6 +53,7 @@ def create_app(
     *,
     loader: EncoderLoader | None = None,
     cutter: SegmenterLoader | None = None,
+    answering: str = ANSWERING,
 ) -> FastAPI:
     """The application for one library.
 
@@ -62,6 +64,7 @@ def create_app(
         settings: Where the library is, and how the server is reached.
         loader: Opens models by name; the installed and pulled ones when absent.
         cutter: The same for the model that cuts.
+        answering: The module whose ``main`` the process of the model that answers runs.
     """
     library = LibraryFile(settings.library)
     attempts = Attempts()
@@ -77,6 +80,8 @@ def create_app(
                 ahead=settings.ahead,
                 cut_model=settings.cut_model,
                 cutter=cutter,
+                ask_model=settings.ask_model,
+                answering=answering,
             )
             app.state.services = services
             await services.start()

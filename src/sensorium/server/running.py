@@ -104,6 +104,7 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the answers that have no end first: the others may take their time."""
         self._app.state.services.events.close()
+        self._app.state.services.asking.close()
         await super().shutdown(sockets)
 
     @contextlib.contextmanager

@@ -30,11 +30,13 @@ from sensorium.server.pictures.decoders import Decoders
 from sensorium.server.pictures.thumbnails import Thumbnails
 from sensorium.server.pictures.uploads import Uploads
 from sensorium.server.preferences import Preferences
+from sensorium.server.tasks.asking import PROGRAM as ANSWERING
+from sensorium.server.tasks.asking import Asking
 from sensorium.server.tasks.cutting import Cutting, SegmenterLoader
 from sensorium.server.tasks.encoding import Encoding
 from sensorium.server.tasks.events import Events
 from sensorium.server.tasks.jobs import Jobs
-from sensorium.weights import CUT_MODEL
+from sensorium.weights import ASK_MODEL, CUT_MODEL
 
 _Result = TypeVar("_Result")
 
@@ -68,6 +70,8 @@ class Services:
         ahead: After so many seconds without a request, make small pictures that nobody has asked for yet.
         cut_model: The name or the folder of the model that cuts things out of photos.
         cutter: Opens it by name; the installed and pulled ones when absent.
+        ask_model: The name or the folder of the model that answers questions about photos.
+        answering: The module whose ``main`` the process of that model runs.
 
     Raises LibraryError when the library cannot be opened.
     """
@@ -82,6 +86,8 @@ class Services:
         ahead: float | None = None,
         cut_model: str = CUT_MODEL,
         cutter: SegmenterLoader | None = None,
+        ask_model: str = ASK_MODEL,
+        answering: str = ANSWERING,
     ) -> None:
         self.folder = folder
         self.watch = watch
@@ -94,6 +100,7 @@ class Services:
         self.events = Events()
         self.decoders = Decoders()
         self.cutting = Cutting(self.encoding, self.decoders, cut_model, loader=cutter)
+        self.asking = Asking(self.decoders, ask_model, program=answering)
         self.contents = Contents()
         self.thumbnails = Thumbnails(folder / "thumbnails", self.decoders)
         self.uploads = Uploads()
@@ -145,7 +152,9 @@ class Services:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.events.close()
+        self.asking.close()
         await self.jobs.stop()
+        await self.asking.closed()
         self.decoders.close()
         await anyio.to_thread.run_sync(self.encoding.close)
         self._retire(self._opened)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sensorium.errors import SensoriumError
 from sensorium.server.access import addresses
-from sensorium.weights import CUT_MODEL
+from sensorium.weights import ASK_MODEL, CUT_MODEL
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8765
@@ -49,6 +49,7 @@ class ServerSettings:
         watch: Follow the library's folders, as long as people want it.
         ahead: Seconds without a request after which small pictures are made ahead; None: never.
         cut_model: The name or the folder of the model that cuts things out of photos.
+        ask_model: The same of the model that answers questions about photos.
         patience: With slow clients, and with many.
         loopback: Whether only this machine reaches the server; follows from the host.
         names: Names and addresses by which it may be asked for, besides those of this machine.
@@ -65,6 +66,7 @@ class ServerSettings:
     watch: bool = False
     ahead: float | None = None
     cut_model: str = CUT_MODEL
+    ask_model: str = ASK_MODEL
     patience: Patience = Patience()
     loopback: bool = field(init=False)
     names: frozenset[str] = field(init=False)

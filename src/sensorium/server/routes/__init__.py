@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from sensorium.server.routes import (
     albums,
+    ask,
     backups,
     cut,
     duplicates,
@@ -24,6 +25,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     status.router,
     photos.router,
     cut.router,
+    ask.router,
     search.router,
     places.router,
     albums.router,

@@ -44,8 +44,23 @@ export const openCut = computed(() => {
   return match ? Number(match[1]) : null;
 });
 
+/** Id of the photo that is asked about, the first of several; null when none is. */
+export const openAsk = computed(() => {
+  const match = /^\/photo\/(\d+)\/ask$/.exec(new URL(address.value, location.origin).pathname);
+  return match ? Number(match[1]) : null;
+});
+
+/** Ids of all photos that are asked about. */
+export const askPhotos = computed(() => {
+  const others = new URL(address.value, location.origin).searchParams.get("with") ?? "";
+  return openAsk.value === null ? [] : [...new Set([openAsk.value, ...(others.match(/\d+/g) ?? []).map(Number)])];
+});
+
+/** The address of asking about photos. @param {readonly number[]} ids */
+export const askAddress = ([first, ...others]) => `/photo/${first}/ask${others.length ? `?with=${others.join(",")}` : ""}`;
+
 /** Is there something over the room? */
-export const covered = computed(() => openPhoto.value !== null || openCut.value !== null);
+export const covered = computed(() => openPhoto.value !== null || openCut.value !== null || openAsk.value !== null);
 
 /** The room that is shown, also under an open viewer. */
 export const roomAddress = computed(() => (covered.value ? under.value : address.value));
@@ -69,7 +84,7 @@ export const rememberedScroll = () => places.get(entry) ?? 0;
  */
 export function navigate(to, options = {}) {
   remember();
-  const keep = options.keepRoom || /^\/photo\/\d+(\/cut)?$/.test(to);
+  const keep = options.keepRoom || /^\/photo\/\d+(\/cut|\/ask(\?.*)?)?$/.test(to);
   const state = { entry: options.replace ? entry : crypto.randomUUID?.() ?? String(Math.random()), under: keep ? roomAddress.peek() : undefined,
     over: keep ? Number(history.state?.over ?? 0) + (options.replace ? 0 : 1) : undefined };
   if (options.replace) history.replaceState(state, "", to);
@@ -91,6 +106,9 @@ export function closeCut(id) {
   if (history.state?.over) history.back();
   else navigate(`/photo/${id}`, { replace: true });
 }
+
+/** Leaves asking: back to the photo or the room that it was opened from. @param {number} id */
+export const closeAsk = closeCut;
 
 function arrive() {
   if (history.state?.under) under.value = history.state.under;

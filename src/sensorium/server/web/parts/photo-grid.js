@@ -2,7 +2,7 @@ import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../
 import { api, query } from "../lib/api.js";
 import { monthName, number, t } from "../lib/i18n.js";
 import { useLoad } from "../lib/load.js";
-import { openCut, openPhoto, rememberedScroll } from "../lib/router.js";
+import { openAsk, openCut, openPhoto, rememberedScroll } from "../lib/router.js";
 import { generation, selection, sequence } from "../lib/store.js";
 import { GridInput } from "./grid/input.js";
 import { GridView } from "./grid/view.js";
@@ -69,7 +69,7 @@ export function Grid({ data, sequence: order, label, scrubber = false, restore =
  */
 function useFollowViewer(view, order) {
   const last = useRef(/** @type {number | null} */ (null));
-  const open = openPhoto.value ?? openCut.value;
+  const open = openPhoto.value ?? openCut.value ?? openAsk.value;
   useEffect(() => {
     if (open !== null) last.current = open;
     else if (last.current !== null && view) {

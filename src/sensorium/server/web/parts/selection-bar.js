@@ -1,6 +1,7 @@
 import { html, useState } from "../vendor/preact.js";
 import { may, saveFile } from "../lib/api.js";
 import { t } from "../lib/i18n.js";
+import { askAddress, navigate } from "../lib/router.js";
 import { card, cardsVersion, mark, selection } from "../lib/store.js";
 import { chooseAlbum } from "./album-dialog.js";
 import { Button } from "./button.js";
@@ -8,6 +9,9 @@ import { Menu } from "./menu.js";
 import { toast, toastError } from "./toast.js";
 
 /** @import { MenuItem } from "./menu.js" */
+
+/** Photos that one conversation may show. */
+const MOST_ASKED = 16;
 
 const clear = () => void (selection.value = new Set());
 
@@ -56,6 +60,8 @@ export function SelectionBar({ actions }) {
     <${Button} icon="x" kind="quiet" label=${t("selection.clear")} onClick=${clear} />
     <strong role="status">${t("selection.count", { count: ids.length })}</strong>
     <div class="selection-actions">
+      ${ids.length <= MOST_ASKED && html`<${Button} icon="message-circle" kind="quiet" label=${t("action.ask")}
+        onClick=${() => navigate(askAddress(ids))} />`}
       ${edit && html`
         <${Button} icon="heart" kind="quiet" filled=${favourite} busy=${busy === "favourite"} label=${t(favourite ? "action.unfavourite" : "action.favourite")}
           onClick=${run("favourite", () => mark(ids, { favourite: !favourite }), true)} />

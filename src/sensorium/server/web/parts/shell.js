@@ -4,7 +4,7 @@ import { Component, html, useEffect, useState } from "../vendor/preact.js";
 import { session } from "../lib/api.js";
 import { startEvents } from "../lib/events.js";
 import { t } from "../lib/i18n.js";
-import { covered, navigate, openCut, openPhoto, roomAddress, route } from "../lib/router.js";
+import { covered, navigate, openAsk, openCut, openPhoto, roomAddress, route } from "../lib/router.js";
 import { AlbumChoice } from "./album-dialog.js";
 import { Questions } from "./dialog.js";
 import { Navigation, TabBar } from "./navigation.js";
@@ -87,6 +87,7 @@ function Later({ load, ...rest }) {
 const loadProgress = () => import("../rooms/progress.js");
 const loadViewer = () => import("./viewer.js");
 const loadCut = () => import("../rooms/cut.js");
+const loadAsk = () => import("../rooms/ask.js");
 
 /** Sends those who must sign in to where they can; they come back to where they were. */
 function useSignIn() {
@@ -124,6 +125,7 @@ export function Shell() {
     </div>
     ${openPhoto.value !== null && html`<${Guard}><${Later} load=${loadViewer} /><//>`}
     ${openCut.value !== null && html`<${Guard} key=${`cut ${openCut.value}`}><${Later} load=${loadCut} id=${openCut.value} /><//>`}
+    ${openAsk.value !== null && html`<${Guard} key=${`ask ${openAsk.value}`}><${Later} load=${loadAsk} id=${openAsk.value} /><//>`}
     <${AlbumChoice} /><${Toasts} /><${Questions} />`;
 }
 

@@ -14,13 +14,13 @@ const vendor = join(web, "vendor");
 
 /** Icons of the page, by their name at lucide.dev; written as kebab-case names. */
 const ICONS = `
-  activity album archive archive-restore arrow-down-up arrow-left arrow-right arrow-up-right ban calendar camera check
+  activity album archive archive-restore arrow-down-up arrow-left arrow-right arrow-up arrow-up-right ban calendar camera check
   check-check chevron-down chevron-left chevron-right chevron-up circle-alert circle-check circle-help
   circle-pause circle-play circle-plus circle-x clock clock-3 cloud-off copy cpu database download ellipsis
   ellipsis-vertical external-link eye eye-off file-warning film filter folder folder-minus folder-open
   folder-plus folder-search gauge globe hard-drive hash heart heart-off house image image-off image-plus images
   info key-round languages layers layout-grid link list loader-circle locate lock log-in log-out map map-pin maximize
-  menu merge minimize minus monitor moon mountain mouse-pointer-click paw-print pencil play plus power refresh-cw refresh-ccw rotate-ccw
+  menu merge message-circle minimize minus monitor moon mountain mouse-pointer-click paw-print pencil play plus power refresh-cw refresh-ccw rotate-ccw
   redo-2 save scan-face scan-search scan-text search search-x server settings share-2 shield shield-check
   sliders-horizontal smile sparkles scissors split square square-check square-dashed-mouse-pointer square-pen star sun sun-moon tag text text-search
   trash-2 triangle-alert undo-2 unlink unplug upload user user-check user-minus user-plus user-round user-x users users-round video

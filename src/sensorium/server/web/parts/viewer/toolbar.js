@@ -2,7 +2,7 @@ import { html } from "../../vendor/preact.js";
 import { may, media } from "../../lib/api.js";
 import { date, said, t } from "../../lib/i18n.js";
 import { addTerm } from "../../lib/picture-search.js";
-import { navigate, route } from "../../lib/router.js";
+import { askAddress, navigate, route } from "../../lib/router.js";
 import { card, mark } from "../../lib/store.js";
 import { chooseAlbum } from "../album-dialog.js";
 import { Button } from "../button.js";
@@ -31,6 +31,7 @@ export function Toolbar({ stage, id, panel, togglePanel }) {
     <div class="viewer-actions" role="toolbar" aria-label=${t("selection.toolbar")}>
       ${known?.kind !== "video" && html`<${Button} icon="zoom-in" kind="quiet" class="wide-only" label=${t("viewer.zoom_in")} onClick=${zoomed} />`}
       ${known && known.kind !== "video" && !known.offline && html`<${Button} icon="scissors" kind="quiet" label=${t("viewer.cut")} onClick=${() => navigate(`/photo/${id}/cut`)} />`}
+      ${known && !known.offline && html`<${Button} icon="message-circle" kind="quiet" label=${t("viewer.ask")} onClick=${() => navigate(askAddress([id]))} />`}
       ${edit && html`<${Button} icon="heart" kind="quiet" filled=${favourite} pressed=${favourite} label=${t(favourite ? "action.unfavourite" : "action.favourite")}
         onClick=${run(() => mark([id], { favourite: !favourite }))} />`}
       <${Button} icon="info" kind="quiet" label=${t("viewer.info")} pressed=${panel} onClick=${togglePanel} />

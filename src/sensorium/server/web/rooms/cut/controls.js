@@ -19,7 +19,7 @@ const TOOLS = [["fresh", "mouse-pointer-click"], ["add", "plus"], ["remove", "mi
  * @template T
  * @param {{ name: string, label: string, options: { value: T, label: string, icon?: IconName, title?: string }[], value: T, choose: (value: T) => void }} properties
  */
-function OneOf({ name, label, options, value, choose }) {
+export function OneOf({ name, label, options, value, choose }) {
   return html`<div class="cut-choice" role="radiogroup" aria-label=${label}>
     ${options.map((option) => html`<label class="cut-option" title=${option.title}>
       <input type="radio" name=${name} class="hidden-visually" checked=${option.value === value} onChange=${() => choose(option.value)} />

@@ -217,3 +217,67 @@ export interface CutPrompt {
   /** Which answer to the start is meant; null: the best, or with `all` all of them. */
   choice: number | null;
 }
+
+/** The model that answers; `problem` and `detail` say why it cannot. */
+export interface AskModel {
+  model: string;
+  problem: string | null;
+  detail: string | null;
+  languages: string[];
+  most_photos: number;
+  most_letters: number;
+  conversation: boolean;
+}
+
+/** How one photo or film is shown to the model. */
+export interface AskPlan {
+  name: string;
+  kind: "image" | "video";
+  policy: string;
+  /** Width and height of each. */
+  views: [number, number][];
+  tokens: number;
+  frames: number;
+  /** Share of the pixels that are picture. */
+  useful: number;
+  text: string;
+}
+
+export interface AskShown {
+  model: string;
+  plans: AskPlan[];
+  tokens: { prompt: number; pictures: number; places: number; context: number; budget: number | null };
+  notes: string[];
+}
+
+/** A place in pixels of the upright original, or of the frame of a film. */
+export interface AskBox {
+  box: [number, number, number, number];
+  label: string;
+}
+
+/** Where it looked: bytes from 0 (least) to 255 (most) in base64, row by row, over the part that it covers. */
+export interface AskLook {
+  part: "tower" | "connector" | "answer";
+  name: string;
+  layer: number;
+  rows: number;
+  columns: number;
+  map: string;
+  covers: [number, number, number, number];
+}
+
+export interface AskAnswer extends AskShown {
+  text: string;
+  ended: string;
+  boxes: AskBox[];
+  looks: AskLook[];
+  /** Id of the photo that boxes and maps are on. */
+  photo: number | null;
+  /** That frame of a film that they are on. */
+  frame: { image: string; width: number; height: number; name: string } | null;
+  written: number;
+  reused: number;
+  seconds: number;
+  line: string;
+}
