@@ -320,8 +320,8 @@ def test_an_application_is_made_without_touching_the_disk(tmp_path):
 
 
 def test_nothing_is_changed_with_the_role_view(folder):
-    """Searching and cutting out take a body and change nothing; signing out is one's own affair."""
-    harmless = ("/api/v1/search", "/api/v1/search/image", "/api/v1/session")
+    """Searching, asking and cutting out take a body and change nothing; signing out is one's own affair."""
+    harmless = ("/api/v1/search", "/api/v1/search/image", "/api/v1/ask", "/api/v1/session")
     cutting = tuple(f"/api/v1/photos/{{photo_id}}/{last}" for last in ("cut", "cut/embed", "cut.png"))
     for path, method, role in operations(application(folder)):
         if role is Role.VIEW and method not in ("GET", "HEAD"):
