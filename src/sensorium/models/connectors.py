@@ -8,6 +8,7 @@ Q-Former (``models/qformer.py``) read any number of them with a fixed number of 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -40,6 +41,18 @@ class ResamplerConfig:
 
 
 ConnectorConfig = MlpConfig | ResamplerConfig | QFormerConfig
+
+
+def in_places(embeds: Tensor, places: Tensor, pictures: Sequence[Tensor]) -> Tensor:
+    """Words ``[b, n, width]`` with what was seen in the places that are kept for it, in order.
+
+    ``places`` boolean ``[b, n]``; ``pictures`` tokens ``[m, width]`` of each. Raises ValueError when there
+    are more or fewer places than tokens.
+    """
+    given = torch.cat(list(pictures)) if pictures else embeds.new_zeros(0, embeds.shape[-1])
+    if int(places.sum()) != len(given):
+        raise ValueError(f"{int(places.sum())} places for pictures, {len(given)} tokens of pictures")
+    return embeds.masked_scatter(places[..., None], given.to(embeds.dtype))
 
 
 class MlpConnector(nn.Module):

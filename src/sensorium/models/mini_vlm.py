@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sensorium.models.connectors import MlpConfig, MlpConnector
+from sensorium.models.connectors import MlpConfig, MlpConnector, in_places
 from sensorium.models.decoder import Decoder, DecoderConfig
 from sensorium.models.efficientnet import EfficientNetConfig, EfficientNetTrunk
 
@@ -92,9 +92,4 @@ class MiniVlm(nn.Module):
 
         Raises ValueError when there are more or fewer places than tokens of pictures.
         """
-        embeds = self.decoder.embed(ids)
-        places = ids == self.config.image_token
-        given = torch.cat(list(pictures)) if pictures else embeds.new_zeros(0, embeds.shape[-1])
-        if int(places.sum()) != len(given):
-            raise ValueError(f"{int(places.sum())} places for pictures, {len(given)} tokens of pictures")
-        return embeds.masked_scatter(places[..., None], given.to(embeds.dtype))
+        return in_places(self.decoder.embed(ids), ids == self.config.image_token, pictures)

@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from sensorium.models.connectors import in_places
 from sensorium.models.decoder import Decoder, DecoderConfig
 from sensorium.models.qwen_vl.vision import Grid, QwenVision, QwenVisionConfig
 
@@ -61,13 +62,7 @@ class QwenVl(nn.Module):
         """
         embeds = self.decoder.embed(ids)
         for token, given in ((self.config.image_token, pictures), (self.config.video_token, films)):
-            places = ids == token
-            tokens = torch.cat(list(given)) if given else embeds.new_zeros(0, embeds.shape[-1])
-            if int(places.sum()) != len(tokens):
-                raise ValueError(
-                    f"{int(places.sum())} places of token {token}, {len(tokens)} tokens to put there"
-                )
-            embeds = embeds.masked_scatter(places[..., None], tokens.to(embeds.dtype))
+            embeds = in_places(embeds, ids == token, given)
         return embeds
 
 
