@@ -77,8 +77,8 @@ class Config:
     depth: int = 6
     heads: int = 4
     mlp_width: int = 704
-    words_steps: int = 600  # of the decoder alone, without pictures: the control
-    connector_steps: int = 1000  # of the connector alone
+    words_steps: int = 400  # of the decoder alone, without pictures: the control
+    connector_steps: int = 6000  # of the connector alone
     steps: int = 3000  # of connector and decoder
     naming: float = 0.3  # weight of the names of places beside the answers, when both learn
     batch: int = 16  # pictures a step
@@ -114,7 +114,10 @@ def run(config: Config, *, resume: bool = False) -> Iterator[StepRecord | Note]:
         for done in make_asked_shard(folder, made_of, shape, looking(eyes, SIDE)):
             yield Note(f"{name}: drew and looked at {done} of {shape.count} pictures")
         shards[name] = AskedShard(folder, shape, channels())
-    vocabulary = _vocabulary(shards["train"], config)
+    if not (resume and (config.out / "tokenizer.json").is_file()):
+        made = _vocabulary(shards["train"], config)
+        (config.out / "tokenizer.json").write_text(made.to_json(), "utf-8")
+    vocabulary = Vocabulary.from_folder(config.out)
     torch.manual_seed(config.seed)
     network = untrained(config, vocabulary.size, trunk)
     torch.set_flush_denormal(True)
