@@ -1,8 +1,8 @@
 """A causal decoder made fast on the processor at hand, to be used wherever the network itself is.
 
 Two compiled graphs read tokens. One takes many at once (a prompt, where products of matrices are the work; in
-bfloat16), the other few (a token of each text, where reading packed weights is the work; activations in
-float32 or, as OpenVINO sees fit, 8 bits). Both keep keys and values as their state; memories go from one to
+bfloat16), the other few (a token of each text, where reading packed weights is the work; activations are
+rounded to 8 bits in groups). Both keep keys and values as their state; memories go from one to
 the other.
 
 A memory stays a value, as in `nn.cache`: one running request serves every memory of a line of descent,
@@ -29,6 +29,7 @@ from sensorium.nn.rotary import RotaryConfig, angles
 from sensorium.runtime import language_graph, machine, signal_stack
 from sensorium.runtime.device import threads
 from sensorium.runtime.engines import first_line
+from sensorium.runtime.packing import GROUP
 
 Weights = Literal["w4", "w8", "float32"]
 """Number format of the weights: 4 bits in groups, 8 bits, or as they are."""
@@ -139,9 +140,10 @@ class FastDecoder:
         self._project_in, self._project_out = decoder.project_in, decoder.project_out
         whole = weights == "float32"
         graph = language_graph.body(decoder, weights)
-        self._few = _compiled(graph, "f32")
+        self._few = _compiled(graph, "f32", 0 if whole else GROUP)
         self._many = self._few if whole else _compiled(graph, "bf16")
-        self._scores = _compiled(language_graph.head(decoder, weights), "f32").create_infer_request()
+        scores = _compiled(language_graph.head(decoder, weights), "f32", 0 if whole else GROUP)
+        self._scores = scores.create_infer_request()
         self._turn = threading.Lock()
         self.drift: Drift | None = None
 
@@ -308,9 +310,11 @@ def measure(decoder: Decoder, fast: FastDecoder, ids: Tensor) -> Drift:
     )
 
 
-def _compiled(model: Any, hint: str) -> Any:
+def _compiled(model: Any, hint: str, rounded: int = 0) -> Any:
+    """``rounded``: in groups of how many neighbours activations are rounded to 8 bits; 0: not at all."""
     properties = {
         "INFERENCE_PRECISION_HINT": hint,
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": rounded,
         "KV_CACHE_PRECISION": "f32",  # a memory goes from one graph to the other without loss
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads(),

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from sensorium.models.decoder import Decoder, DecoderBlock
@@ -129,11 +130,13 @@ class _Builder:
 
     def _attention(self, x: Any, block: DecoderBlock, index: int) -> Any:
         op, c, attention = self.op, self.config, block.attention
-        q = self._turned(self._heads(self._linear(x, attention.q), c.heads))
-        k = self._turned(self._heads(self._linear(x, attention.k), c.kv_heads))
-        v = self._heads(self._linear(x, attention.v), c.kv_heads)
-        keys, values = self._remembered(k, f"k{index}"), self._remembered(v, f"v{index}")
-        read = op.scaled_dot_product_attention(q, keys, values, self.mask)
+        heads = self._heads(
+            self._linear(x, attention.q, attention.k, attention.v), c.heads + 2 * c.kv_heads
+        )
+        q, k, v = self._parts(heads, 1, c.heads, c.kv_heads, c.kv_heads)
+        keys = self._remembered(self._turned(k), f"k{index}")
+        values = self._remembered(v, f"v{index}")
+        read = op.scaled_dot_product_attention(self._turned(q), keys, values, self.mask)
         return op.reshape(
             op.transpose(read, _numbers(0, 2, 1, 3)), _numbers(0, 0, c.heads * c.head_dim), True
         )
@@ -177,9 +180,16 @@ class _Builder:
         start = self.op.multiply(self.last, _numbers(-1))
         return self.op.slice(x, start, _numbers(_END), _numbers(1), _numbers(1))
 
-    def _linear(self, x: Any, layer: nn.Linear) -> Any:
-        out = self.op.matmul(x, _matrix(layer.weight, self.bits), False, True)
-        return out if layer.bias is None else self.op.add(out, self._row(layer.bias))
+    def _linear(self, x: Any, *layers: nn.Linear) -> Any:
+        """Layers that read the same are one product: at one token each has its own cost."""
+        weight = torch.cat([layer.weight for layer in layers])
+        out = self.op.matmul(x, _matrix(weight, self.bits), False, True)
+        biases = [layer.bias for layer in layers if layer.bias is not None]
+        return self.op.add(out, self._row(torch.cat(biases))) if biases else out
+
+    def _parts(self, x: Any, axis: int, *sizes: int) -> list[Any]:
+        split = self.op.variadic_split(x, self.op.constant(np.array(axis, np.int64)), _numbers(*sizes))
+        return [split.output(index) for index in range(len(sizes))]
 
     def _row(self, values: Tensor) -> Any:
         return self.op.constant(_array(values).reshape(1, 1, -1))
@@ -196,8 +206,9 @@ class _Builder:
 
     def _mlp(self, x: Any, mlp: nn.Module) -> Any:
         if isinstance(mlp, GatedMlp):
-            gate = self.op.swish(self._linear(x, mlp.gate))
-            return self._linear(self.op.multiply(gate, self._linear(x, mlp.up)), mlp.down)
+            width = mlp.up.out_features
+            gate, up = self._parts(self._linear(x, mlp.gate, mlp.up), 2, width, width)
+            return self._linear(self.op.multiply(self.op.swish(gate), up), mlp.down)
         assert isinstance(mlp, Mlp)
         return self._linear(self._activate(self._linear(x, mlp.up), mlp.activation), mlp.down)
 
