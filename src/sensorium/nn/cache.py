@@ -123,7 +123,7 @@ class Cache:
     def select(self, rows: Tensor) -> Cache:
         """The memory of some sequences of the batch, in the order of ``rows`` ``[m]``; one may come twice."""
         real = None if self.real is None else self.real[rows]
-        pairs = [(keys[rows], values[rows]) for keys, values in self.pairs()]
+        pairs = [(keys.index_select(0, rows), values.index_select(0, rows)) for keys, values in self.pairs()]
         return Cache.of(pairs, real=real, room=self.room)
 
     def trim(self) -> Cache:

@@ -130,9 +130,7 @@ class _Builder:
 
     def _attention(self, x: Any, block: DecoderBlock, index: int) -> Any:
         op, c, attention = self.op, self.config, block.attention
-        heads = self._heads(
-            self._linear(x, attention.q, attention.k, attention.v), c.heads + 2 * c.kv_heads
-        )
+        heads = self._heads(self._linear(x, attention.q, attention.k, attention.v), c.heads + 2 * c.kv_heads)
         q, k, v = self._parts(heads, 1, c.heads, c.kv_heads, c.kv_heads)
         keys = self._remembered(self._turned(k), f"k{index}")
         values = self._remembered(v, f"v{index}")
