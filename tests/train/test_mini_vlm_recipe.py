@@ -16,7 +16,7 @@ from sensorium.media.vocabulary import Vocabulary
 from sensorium.models.efficientnet import EfficientNetConfig, EfficientNetTrunk, Stage
 from sensorium.models.mini_vlm import MiniVlm
 from sensorium.train.data import question_shards
-from sensorium.train.data.question_scenes import AskedWorld, Item, Kind, Picture
+from sensorium.train.data.question_scenes import AskedWorld, Item, Kind, Known, Picture
 from sensorium.train.data.question_shards import AskedShape, AskedShard, make_asked_shard
 from sensorium.train.data.questions import Asked
 from sensorium.train.data.scenes import World
@@ -57,7 +57,7 @@ def drawn(made_of: AskedWorld, seed: int, side: int) -> Picture:
     if seed % 2:
         items = (Item(DISC, (0.0, 0.0, 1.0, 0.5)),)
         cover[: side // 2] = 1
-    return Picture(pixels, items, ("a grey wall", "灰色的墙"), cover)
+    return Picture(pixels, Known(items, ("a grey wall", "灰色的墙")), cover)
 
 
 @pytest.fixture
@@ -148,8 +148,10 @@ def test_a_stopped_run_goes_on_where_it_was(prepared: Config) -> None:
     assert one == other
 
 
-def test_a_batch_teaches_answers_and_nothing_else(prepared: Config, tmp_path: Path) -> None:
-    shape = AskedShape(4, SIDE, 0, each=2, held=False)
+def test_a_batch_teaches_answers_and_nothing_else(
+    prepared: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shape = AskedShape(4, SIDE, 0)
     world = mini_vlm.asked_world(tmp_path)
     for _ in make_asked_shard(tmp_path / "shard", world, shape, mini_vlm.looking(None, SIDE)):
         pass
@@ -159,7 +161,7 @@ def test_a_batch_teaches_answers_and_nothing_else(prepared: Config, tmp_path: Pa
         Asked("read", "zh", "写着什么？", "OPEN"),
         Asked("what", "en", "What is this?", "a disc"),
     ]
-    shard.questions = [asked] * 4
+    monkeypatch.setattr(shard, "asked", lambda *_, **__: asked)
     shard.things = [[["disc", "圆盘"], ["O"]]] * 4
     shard.places = np.tile(np.array([0, 1, 1, 2], np.uint8).reshape(1, 2, 2), (4, 1, 1))
     vocabulary = mini_vlm._vocabulary(shard, SMALL)
@@ -183,6 +185,20 @@ def test_a_batch_teaches_answers_and_nothing_else(prepared: Config, tmp_path: Pa
     assert float(batch["names"][2, letter]) == 1
     for token in (*vocabulary.encode(" disc"), *vocabulary.encode("圆盘")):
         assert float(batch["names"][1, token]) > 0
+
+
+def test_a_shard_asks_anew_and_for_measuring_always_the_same(prepared: Config, tmp_path: Path) -> None:
+    shape = AskedShape(4, SIDE, 0)
+    world = mini_vlm.asked_world(tmp_path)
+    for _ in make_asked_shard(tmp_path / "shard", world, shape, mini_vlm.looking(None, SIDE)):
+        pass
+    shard = AskedShard(tmp_path / "shard", shape, (8, 8, 8, 8))
+    assert shard.known == [drawn(world, seed, SIDE).known for seed in range(4)]
+    assert shard.asked(1) == shard.asked(1)
+    assert shard.blind().asked(1) == shard.asked(1)
+    words = {one.question for seed in range(30) for one in shard.asked(1, np.random.default_rng(seed))}
+    assert len(words) > 100
+    assert not words & {one.question for one in shard.asked(1, held=True)}
 
 
 def test_the_template_writes_what_training_showed() -> None:

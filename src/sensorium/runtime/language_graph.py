@@ -182,7 +182,7 @@ class _Builder:
         """Layers that read the same are one product: at one token each has its own cost."""
         weight = torch.cat([layer.weight for layer in layers])
         out = self.op.matmul(x, _matrix(weight, self.bits), False, True)
-        biases = [layer.bias for layer in layers if layer.bias is not None]
+        biases: list[Tensor] = [layer.bias for layer in layers if layer.bias is not None]
         return self.op.add(out, self._row(torch.cat(biases))) if biases else out
 
     def _parts(self, x: Any, axis: int, *sizes: int) -> list[Any]:

@@ -79,13 +79,20 @@ class Item:
         return (left + right) / 2, (top + bottom) / 2
 
 
-@dataclass(frozen=True, eq=False)
-class Picture:
-    """Pixels uint8 [side, side, 3], and what is known of them: things, or captions of a whole photograph."""
+@dataclass(frozen=True)
+class Known:
+    """What is known of a picture: its things, or captions of a whole photograph."""
 
-    pixels: NDArray[np.uint8]
     items: tuple[Item, ...]
     captions: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """Pixels uint8 [side, side, 3], and what is known of them."""
+
+    pixels: NDArray[np.uint8]
+    known: Known
     cover: NDArray[np.uint8]
     """One more than the number of the item that is seen at each pixel, or 0: [side, side]."""
 
@@ -166,7 +173,7 @@ def picture(made_of: AskedWorld, seed: int, side: int) -> Picture:
     seen = [thing.mask for thing in made.things if thing.level == "object"]
     for number, mask in enumerate(seen, 1):
         cover[mask] = number
-    return Picture(made.pixels, tuple(items), (), cover)
+    return Picture(made.pixels, Known(tuple(items), ()), cover)
 
 
 def _photograph(made_of: AskedWorld, random: np.random.Generator, side: int) -> Picture:
@@ -186,7 +193,7 @@ def _photograph(made_of: AskedWorld, random: np.random.Generator, side: int) -> 
         part = part.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     canvas = Image.new("RGB", (side, side))
     canvas.paste(part, ((side - size[0]) // 2, (side - size[1]) // 2))
-    return Picture(np.asarray(canvas), (), told.texts, np.zeros((side, side), np.uint8))
+    return Picture(np.asarray(canvas), Known((), told.texts), np.zeros((side, side), np.uint8))
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Questions about a scene with answers that are known to be right, in English and Chinese.
 
-Each kind of question is asked in several ways (``question_phrases.json``); the last way of each is only for
-measuring. Answers are balanced where words alone could guess them: as many yes as no, every count alike.
-Questions that a picture cannot answer have one answer: what the model can be asked instead.
+Each kind of question is asked in many ways (``question_phrases.json``), in small letters and without its mark
+at times, as people type; the last way of each is only for measuring. Answers are balanced where words alone
+could guess them: as many yes as no, every count alike. Questions that a picture cannot answer have one
+answer: what the model can be asked instead.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from sensorium.train.data.question_scenes import MOST_ALIKE, SHAPE_KINDS, SIGN, Item, Kind, Picture
+from sensorium.train.data.question_scenes import MOST_ALIKE, SHAPE_KINDS, SIGN, Item, Kind, Known
 
 Language = Literal["en", "zh"]
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
@@ -56,12 +57,12 @@ class _Raw:
 
 
 def questions_of(
-    picture: Picture, random: np.random.Generator, kinds: Sequence[Kind], *, held: bool = False, each: int = 1
+    picture: Known, random: np.random.Generator, kinds: Sequence[Kind], *, held: bool = False, each: int = 1
 ) -> list[Asked]:
     """What can be asked about a picture, at most ``each`` times a topic and language.
 
     Args:
-        picture: With what is known of it.
+        picture: What is known of it.
         random: Draws what is asked and how.
         kinds: Kinds of things that may be asked for though they are not there.
         held: Phrases that are kept for measuring, instead of all others.
@@ -79,10 +80,20 @@ def questions_of(
 
 def _worded(raw: _Raw, language: Language, random: np.random.Generator, held: bool) -> Asked:
     ways = phrases()[raw.phrases][language]
-    way = ways[-1] if held else ways[int(random.integers(len(ways) - 1))]
+    way = ways[-1] if held else _typed(ways[int(random.integers(len(ways) - 1))], language, random)
     for name, words in raw.values.items():
         way = way.replace("{" + name + "}", words[language])
     return Asked(raw.topic, language, way, raw.answer[language])
+
+
+def _typed(way: str, language: Language, random: np.random.Generator) -> str:
+    """A way to ask as somebody may type it: politely, or in small letters, or without the mark behind it."""
+    how = random.random()
+    if how < 0.1 and way[0] != "请":
+        return f"请告诉我，{way}" if language == "zh" else f"Please tell me: {way[0].lower()}{way[1:]}"
+    if how < 0.3:
+        way = way.rstrip("?.？。")
+    return way[0].lower() + way[1:] if how < 0.2 else way
 
 
 @cache
@@ -110,7 +121,7 @@ def _named(item: Item) -> dict[Language, str]:
     }
 
 
-def _unique(picture: Picture) -> list[Item]:
+def _unique(picture: Known) -> list[Item]:
     """Things that are the only ones of their kind."""
     counts = Counter(item.kind for item in picture.items)
     return [item for item in picture.items if counts[item.kind] == 1]
@@ -124,7 +135,7 @@ def _the(item: Item) -> dict[Language, str]:
     return {"en": item.kind.english, "zh": item.kind.chinese}
 
 
-def _what(picture: Picture, random: np.random.Generator, _: Sequence[Kind]) -> _Raw | None:
+def _what(picture: Known, random: np.random.Generator, _: Sequence[Kind]) -> _Raw | None:
     if len(picture.items) == 1:
         return _Raw("what", "what", {}, _named(picture.items[0]))
     clear = [
@@ -148,7 +159,7 @@ def _outermost(items: Sequence[Item], edge: str) -> Item | None:
     return ordered[0] if gap > _CLEAR else None
 
 
-def _count(picture: Picture, random: np.random.Generator, kinds: Sequence[Kind]) -> _Raw | None:
+def _count(picture: Known, random: np.random.Generator, kinds: Sequence[Kind]) -> _Raw | None:
     if not picture.items:
         return None
     counts = Counter(item.kind for item in picture.items)
@@ -163,7 +174,7 @@ def _count(picture: Picture, random: np.random.Generator, kinds: Sequence[Kind])
     return _Raw("count", "count", values, {"en": str(number), "zh": str(number)})
 
 
-def _colour(picture: Picture, random: np.random.Generator, _: Sequence[Kind]) -> _Raw | None:
+def _colour(picture: Known, random: np.random.Generator, _: Sequence[Kind]) -> _Raw | None:
     coloured = [item for item in _unique(picture) if item.colour is not None]
     if not coloured:
         return None
@@ -176,7 +187,7 @@ def _colour(picture: Picture, random: np.random.Generator, _: Sequence[Kind]) ->
 _OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
 
 
-def _side(picture: Picture, random: np.random.Generator, _: Sequence[Kind]) -> _Raw | None:
+def _side(picture: Known, random: np.random.Generator, _: Sequence[Kind]) -> _Raw | None:
     """Is one thing on that side of another? As often true as not."""
     found = _pair(picture, random)
     if found is None:
@@ -188,7 +199,7 @@ def _side(picture: Picture, random: np.random.Generator, _: Sequence[Kind]) -> _
     return _Raw("side", f"side {asked}", values, _yes(true))
 
 
-def _beside(picture: Picture, random: np.random.Generator, _: Sequence[Kind]) -> _Raw | None:
+def _beside(picture: Known, random: np.random.Generator, _: Sequence[Kind]) -> _Raw | None:
     """On which side is one thing of another?"""
     found = _pair(picture, random)
     if found is None:
@@ -199,7 +210,7 @@ def _beside(picture: Picture, random: np.random.Generator, _: Sequence[Kind]) ->
     return _Raw("beside", "beside", {"first": _the(first), "second": _the(second)}, answer)
 
 
-def _pair(picture: Picture, random: np.random.Generator) -> tuple[Item, Item, str] | None:
+def _pair(picture: Known, random: np.random.Generator) -> tuple[Item, Item, str] | None:
     """Two things and where the first is of the second, if one direction is clearly the main one."""
     items = _unique(picture)
     if len(items) < 2:
@@ -217,7 +228,7 @@ def _yes(true: bool) -> dict[Language, str]:
     return {"en": "yes" if true else "no", "zh": "是" if true else "不是"}
 
 
-def _read(picture: Picture, random: np.random.Generator, _: Sequence[Kind]) -> _Raw | None:
+def _read(picture: Known, random: np.random.Generator, _: Sequence[Kind]) -> _Raw | None:
     signs = [item for item in _unique(picture) if item.text]
     if not signs:
         return None
@@ -225,7 +236,7 @@ def _read(picture: Picture, random: np.random.Generator, _: Sequence[Kind]) -> _
     return _Raw("read", "read", {}, {"en": text, "zh": text})
 
 
-def _exists(picture: Picture, random: np.random.Generator, kinds: Sequence[Kind]) -> _Raw | None:
+def _exists(picture: Known, random: np.random.Generator, kinds: Sequence[Kind]) -> _Raw | None:
     if not picture.items:
         return None
     there = {item.kind for item in picture.items}
@@ -236,7 +247,7 @@ def _exists(picture: Picture, random: np.random.Generator, kinds: Sequence[Kind]
     return _Raw("exists", "exists", {"one": _one(kind)}, answer)
 
 
-def _point(picture: Picture, random: np.random.Generator, _: Sequence[Kind]) -> _Raw | None:
+def _point(picture: Known, random: np.random.Generator, _: Sequence[Kind]) -> _Raw | None:
     items = _unique(picture)
     if not items:
         return None
@@ -250,7 +261,7 @@ def written_box(box: Sequence[float]) -> str:
     return "[" + ", ".join(f"{min(0.99, max(0.0, value)):.2f}" for value in box) + "]"
 
 
-def _describe(picture: Picture, random: np.random.Generator, _: Sequence[Kind]) -> _Raw | None:
+def _describe(picture: Known, random: np.random.Generator, _: Sequence[Kind]) -> _Raw | None:
     """All things from left to right, those alike together."""
     if not picture.items:
         return None
@@ -274,7 +285,7 @@ def _describe(picture: Picture, random: np.random.Generator, _: Sequence[Kind]) 
     return _Raw("describe", "describe", {}, {"en": joined, "zh": "、".join(chinese)})
 
 
-def _photo(picture: Picture, random: np.random.Generator, _: Sequence[Kind]) -> _Raw | None:
+def _photo(picture: Known, random: np.random.Generator, _: Sequence[Kind]) -> _Raw | None:
     """A caption of a photograph."""
     answer: dict[Language, str] = {}
     for language in LANGUAGES:
@@ -289,14 +300,14 @@ def is_chinese(text: str) -> bool:
     return any("\u4e00" <= character <= "\u9fff" for character in text)
 
 
-def _cannot(picture: Picture, random: np.random.Generator, _: Sequence[Kind]) -> _Raw | None:
+def _cannot(picture: Known, random: np.random.Generator, _: Sequence[Kind]) -> _Raw | None:
     """Something that no picture of ours answers."""
     if random.random() > 0.12:
         return None
     return _Raw("cannot", "cannot", {}, {"en": CANNOT["en"], "zh": CANNOT["zh"]})
 
 
-_MAKERS: dict[Topic, Callable[[Picture, np.random.Generator, Sequence[Kind]], _Raw | None]] = {
+_MAKERS: dict[Topic, Callable[[Known, np.random.Generator, Sequence[Kind]], _Raw | None]] = {
     "what": _what,
     "count": _count,
     "colour": _colour,

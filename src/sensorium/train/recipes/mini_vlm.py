@@ -55,7 +55,8 @@ TEMPLATE = (
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 _PARTS = (
-    r"0\.[0-9]{2}|, (?=0\.)|[A-Z]|[0-9]"  # places in boxes; capitals and digits, which signs are spelled with
+    r"\[0\.[0-9]{2},| 0\.[0-9]{2}[,\]]"  # the four numbers of a box
+    r"|[A-Z]|[0-9]"  # capitals and digits, which signs are spelled with
     r"| ?[\p{L}&&[^A-Z]]+| ?[^\s\p{L}\p{N}]+|\s+"
 )
 """What tokens do not cross."""
@@ -101,15 +102,14 @@ def run(config: Config, *, resume: bool = False) -> Iterator[StepRecord | Note]:
     yield Note("have all sources")
     shards: dict[str, AskedShard] = {}
     shapes = {
-        "train": AskedShape(config.pictures, SIDE, 0, each=2, held=False),
-        "held": AskedShape(config.held_pictures, SIDE, 20_000_000, each=1, held=False),
-        "held, other words": AskedShape(config.held_pictures, SIDE, 20_000_000, each=1, held=True),
+        "train": AskedShape(config.pictures, SIDE, 0),
+        "held": AskedShape(config.held_pictures, SIDE, 20_000_000),
     }
     trunk = weights(config.sources)
     eyes = EfficientNetTrunk(LITE2)
     eyes.load_state_dict(trunk)
     for name, shape in shapes.items():
-        folder = config.out / "pictures" / name.replace(", ", "-").replace(" ", "-")
+        folder = config.out / "pictures" / name
         made_of = asked_world(config.sources, held=name != "train")
         for done in make_asked_shard(folder, made_of, shape, looking(eyes, SIDE)):
             yield Note(f"{name}: drew and looked at {done} of {shape.count} pictures")
@@ -156,7 +156,7 @@ def run(config: Config, *, resume: bool = False) -> Iterator[StepRecord | Note]:
             control = json.loads(kept.read_text("utf-8"))
             yield Note("from words alone: " + json.dumps(control))
     figures = measure(network.eval(), shards["held"], vocabulary)
-    others = measure(network, shards["held, other words"], vocabulary)
+    others = measure(network, shards["held"], vocabulary, held=True)
     yield Note(json.dumps(figures))
     yield Note("asked in other words: " + json.dumps(others))
     folder = config.out / "model"
@@ -246,7 +246,12 @@ def _vocabulary(shard: AskedShard, config: Config) -> Vocabulary:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    texts = (text for rows in shard.questions for asked in rows for text in (asked.question, asked.answer))
+    texts = (
+        text
+        for place in range(shard.shape.count)
+        for asked in shard.asked(place, each=2)
+        for text in (asked.question, asked.answer)
+    )
     core.train_from_iterator(texts, trainer)
     return Vocabulary(core)
 
@@ -267,8 +272,9 @@ class Loader:
         conversations, owners = [], []
         for number, place in enumerate(places):
             random = generator(self.config.seed, place)
+            asked = self.shard.asked(place.item, random, each=2)
             for _ in range(self.config.rows):
-                conversations.append(self._conversation(self.shard.questions[place.item], random))
+                conversations.append(self._conversation(asked, random))
                 owners.append(number)
         longest = max(len(ids) for ids, _ in conversations)
         ids = torch.full((len(conversations), longest), SPECIAL.index(PAD))
@@ -306,8 +312,8 @@ class Loader:
         }
 
     def _tokens(self, name: str) -> list[int]:
-        """Of a name as it stands in a sentence: English words behind a space."""
-        latin = name.isascii() and len(name) > 1
+        """Of a name as it stands in an answer: English words and all numbers but the first behind a space."""
+        latin = name.isascii() and len(name) > 1 and name[0] != "["
         return self.vocabulary.encode(f" {name}" if latin else name)
 
     def _conversation(

@@ -33,17 +33,18 @@ _LABELS = {
 
 @torch.no_grad()
 def measure(
-    network: MiniVlm, shard: AskedShard, vocabulary: Vocabulary, *, seeing: bool = True
+    network: MiniVlm, shard: AskedShard, vocabulary: Vocabulary, *, seeing: bool = True, held: bool = False
 ) -> dict[str, float]:
     """Accuracy by topic and language: ``"count, en"`` and so on; ``"count: questions"`` says of how many.
 
     Exact answers count, except for boxes (an overlap of at least a half) and descriptions (the F1 of words,
-    in Chinese of characters). Without ``seeing`` the network is asked without any picture.
+    in Chinese of characters). Without ``seeing`` the network is asked without any picture; ``held`` asks in
+    the words that are kept for measuring.
     """
     scores: dict[tuple[str, str], list[float]] = {}
-    for first in range(0, len(shard.questions), _TOGETHER):
-        places = range(first, min(first + _TOGETHER, len(shard.questions)))
-        asked = [(place - first, one) for place in places for one in shard.questions[place]]
+    for first in range(0, shard.shape.count, _TOGETHER):
+        places = range(first, min(first + _TOGETHER, shard.shape.count))
+        asked = [(place - first, one) for place in places for one in shard.asked(place, held=held)]
         if not asked:
             continue
         features = shard.features(list(places))
