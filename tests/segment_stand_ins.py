@@ -28,6 +28,8 @@ SPEC = ImageSpec(SIDE, SIDE, "longest", SIDE, "bilinear", (0.5,) * 3, (0.5,) * 3
 class FlatSegmenter(Segmenter):
     """Masks are the connected pixels of the colour that was clicked; of three candidates one is sure."""
 
+    is_small = False
+
     def __init__(self) -> None:
         self.name = "test/flat"
         self.seen: list[tuple[int, int]] = []

@@ -83,7 +83,7 @@ def test_dialogs_have_no_serious_accessibility_fault(window):
     found += faults(page)
     page.get_by_role("menuitem", name="Merge with …").click()
     page.locator(".merge-choice").first.click()
-    page.get_by_role("dialog").wait_for()  # a dialog that opens after its fades were counted is judged half faded
+    page.get_by_role("dialog").wait_for()  # else its fade begins after fades were counted
     found += faults(page)
     page = window.go("/settings")
     page.get_by_role("button", name="New token").click()

@@ -10,7 +10,7 @@ import json
 import math
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -259,10 +259,9 @@ def _masks(
         return tools.find(segmenter, image, asked.words, every=asked.every)
     if asked.everything:
         from sensorium.skills.segment import words
-        from sensorium.skills.segment.everything import Settings, everything
+        from sensorium.skills.segment.everything import everything, usual
 
-        clear = Settings(side=16, quality=0.35, stability=0.5)  # small networks draw softer lines
-        return everything(segmenter, words.reduced(image), clear)
+        return everything(segmenter, words.reduced(image), replace(usual(segmenter), side=16))
     embedding = segmenter.embed(image)
     found: list[Mask] = []
     for prompt in prompts:

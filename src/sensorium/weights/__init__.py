@@ -4,8 +4,8 @@ Files, rules (rename, fuse, fold), strict load and save, the catalog of public c
 maps/, one table of key names a family. Foreign names and repository ids stop here.
 """
 
-CUT_MODEL = "dhkim2810/MobileSAM"
-"""What cuts things out of pictures unless another one is named: the lightest public checkpoint."""
+CUT_MODEL = "sensorium/mini-sam"
+"""What cuts things out of pictures unless another one is named: it ships in the package."""
 
 ASK_MODEL = "Qwen/Qwen2.5-VL-3B-Instruct"
 """What answers questions about pictures unless another one is named: the smallest one of the catalog."""

@@ -155,6 +155,16 @@ ENTRIES: tuple[Entry, ...] = (
         embedded=True,
     ),
     Entry(
+        name="sensorium/mini-sam",
+        revision=None,
+        licence="Apache-2.0, of data with licences of their own: see its card",
+        good_for="cutting things out the minute the package is installed; a starter",
+        languages=(),
+        megabytes=11,
+        support=("config.json", "preprocessor_config.json"),
+        embedded=True,
+    ),
+    Entry(
         name="openai/clip-vit-base-patch32",
         revision="3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268",
         licence=_OPENAI,

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from sensorium.models.sam import mirrored
+
 if TYPE_CHECKING:
     from sensorium.media.image import ImageSpec
-    from sensorium.models.sam.mask_decoder import ImageSide
     from sensorium.models.sam.sam import Sam
 
 
@@ -30,7 +31,7 @@ class Encode(nn.Module):
         across = (places[None, :] < extent[:, :1])[:, None, None, :]
         down = (places[None, :] < extent[:, 1:])[:, None, :, None]
         values = ((values - mean) / std) * (across & down)  # zero where there is no picture
-        return self.network.embed(values.to(next(self.network.parameters()).dtype))
+        return mirrored.embed(self.network, values.to(next(self.network.parameters()).dtype))
 
 
 class Decode(nn.Module):
@@ -48,8 +49,8 @@ class Decode(nn.Module):
         """
         grid = self.network.config.grid
         embedding = places.transpose(1, 2).reshape(1, -1, grid, grid)
-        side = self.network.look(embedding.to(next(self.network.parameters()).dtype))
-        return _joined(self.network, side, points, labels)
+        embedding = embedding.to(next(self.network.parameters()).dtype)
+        return _joined(*mirrored.decode(self.network, embedding, points.float(), labels))
 
 
 class DecodeMasked(nn.Module):
@@ -62,10 +63,9 @@ class DecodeMasked(nn.Module):
     def forward(self, embedding: Tensor, masks: Tensor, points: Tensor, labels: Tensor) -> Tensor:
         """Embedding [1, width, grid, grid], masks float32 [p, 1, 4 grid, 4 grid], the rest as ``Decode``."""
         dtype = next(self.network.parameters()).dtype
-        side = self.network.look(embedding.to(dtype), masks.to(dtype))
-        return _joined(self.network, side, points, labels)
+        answer = mirrored.decode(self.network, embedding.to(dtype), points.float(), labels, masks.to(dtype))
+        return _joined(*answer)
 
 
-def _joined(network: Sam, side: ImageSide, points: Tensor, labels: Tensor) -> Tensor:
-    logits, quality = network.decode(side, points.float(), labels)
+def _joined(logits: Tensor, quality: Tensor) -> Tensor:
     return torch.cat((quality[..., None], logits.flatten(2)), dim=2)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from sensorium.errors import SensoriumError
 from sensorium.media.image import PREPARATION_VERSION, extent, fit_image, placement, to_rgb
+from sensorium.models.sam.tidy import tidied
 from sensorium.skills.segment import prompts, storage
 from sensorium.skills.segment.masks import Geometry, Mask, levelled, mask_of, stability_of
 from sensorium.skills.segment.pictures import upright
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float32]
 TOGETHER = 16  # prompts that are decoded at once: more gain nothing, and each takes some 20 MB at full size
-_FORM = 2  # of the graphs: raised whenever one takes other inputs
+_FORM = 5  # of the graphs: raised whenever one takes other inputs
 KEPT = 4  # embeddings kept in memory, some 8 MB each at full size
 
 
@@ -106,6 +107,11 @@ class Segmenter:
             )
         return network
 
+    @cached_property
+    def is_small(self) -> bool:
+        """Whether it is one of ours, whose masks are freed of specks."""
+        return bool(self.files.config.get("vision", {}).get("kind") == "pyramid")
+
     def embed(self, image: Image.Image, *, keep: bool = True) -> Embedding:
         """A picture of any size -> its embedding; the same picture is computed once.
 
@@ -158,14 +164,17 @@ class Segmenter:
         wanted = slice(1, None) if prompt.is_ambiguous else slice(0, 1)
         chosen, qualities = logits[0, wanted], quality[0, wanted]
         stable = stability_of(chosen)
+        best = int(qualities.argmax())
+        memory = np.clip(chosen[best], -32, 32)
+        if self.is_small:
+            cells = (points[0] + 0.5) * (geometry.grid / geometry.square)
+            chosen = np.stack([tidied(one, cells, labels[0]) for one in chosen])
         masks = [
             mask_of(
                 geometry.spread(chosen[i]) > 0, float(qualities[i]), float(stable[i]), (geometry, chosen[i])
             )
             for i in range(len(chosen))
         ]
-        best = int(qualities.argmax())
-        memory = np.clip(chosen[best], -32, 32)
         if len(masks) == 1:
             return Cut((masks[0],), masks[0], memory)
         ordered = levelled(masks)
