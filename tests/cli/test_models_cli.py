@@ -152,7 +152,9 @@ def test_verify_names_each_fault(pulled: Path) -> None:
 
 
 def test_verify_compares_with_the_catalog(pulled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = replace(catalog.ENTRIES[1], name=NAME, sha256=MappingProxyType({"config.json": "0" * 64}))
+    known = catalog.entry("openai/clip-vit-base-patch32")
+    assert known is not None
+    entry = replace(known, name=NAME, sha256=MappingProxyType({"config.json": "0" * 64}))
     monkeypatch.setattr(catalog, "ENTRIES", (entry,))
     digest, preparation = run_json("verify", NAME, code=1)["faults"]
     assert digest.startswith("config.json has SHA-256")
