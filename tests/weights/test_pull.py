@@ -160,9 +160,7 @@ def test_content_of_another_length_is_refused(hub: Hub) -> None:
 
 def test_the_catalogs_hash_counts_more_than_the_hubs(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     digests = MappingProxyType({"model.safetensors": "0" * 64})
-    entry = replace(
-        KNOWN, name=NAME, revision=COMMIT, weights="model.safetensors", sha256=digests
-    )
+    entry = replace(KNOWN, name=NAME, revision=COMMIT, weights="model.safetensors", sha256=digests)
     monkeypatch.setattr(catalog, "ENTRIES", (entry,))
     with pytest.raises(CheckpointError, match="the catalog says 000000"):
         fetch(hub)
