@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float32]
 TOGETHER = 16  # prompts that are decoded at once: more gain nothing, and each takes some 20 MB at full size
-_FORM = 5  # of the graphs: raised whenever one takes other inputs
+_FORM = 6  # of the graphs: raised whenever one takes other inputs
 KEPT = 4  # embeddings kept in memory, some 8 MB each at full size
 
 
@@ -55,11 +55,14 @@ class Embedding:
     key: str
     geometry: Geometry
     content: Floats
+    looks: int = 1
+    """How many looks lie behind one another in ``content``."""
 
     @cached_property
     def places(self) -> Floats:
-        """The same place by place, [1, grid * grid, width], as every click takes it."""
-        return np.ascontiguousarray(self.content.reshape(1, self.content.shape[1], -1).transpose(0, 2, 1))
+        """The first look place by place, [1, grid * grid, width], as every click takes it."""
+        first = self.content[:, : self.content.shape[1] // self.looks]
+        return np.ascontiguousarray(first.reshape(1, first.shape[1], -1).transpose(0, 2, 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +145,7 @@ class Segmenter:
                 storage.write(key, content)
         grid = 4 * content.shape[2]
         geometry = Geometry((width, height), (place.width, place.height), spec.height, grid)
-        embedding = Embedding(key, geometry, content)
+        embedding = Embedding(key, geometry, content, looks=2 if self.is_small else 1)
         with self._opening:
             self._kept[key] = embedding
             while len(self._kept) > KEPT:
