@@ -2,8 +2,7 @@
 
 Two compiled graphs read tokens. One takes many at once (a prompt, where products of matrices are the work; in
 bfloat16), the other few (a token of each text, where reading packed weights is the work; activations are
-rounded to 8 bits in groups). Both keep keys and values as their state; memories go from one to
-the other.
+rounded to 8 bits in groups). Both keep keys and values as their state; memories go from one to the other.
 
 A memory stays a value, as in `nn.cache`: one running request serves every memory of a line of descent,
 written in place behind the last token. A second continuation of the same memory gets a request of its own.

@@ -108,6 +108,7 @@ class _Builder:
         self.written: list[Any] = []
 
     def model(self) -> Any:
+        """The whole graph, as `body` describes it."""
         x: Any = self.embeds
         for index, block in enumerate(self.decoder.blocks):
             assert isinstance(block, DecoderBlock)
