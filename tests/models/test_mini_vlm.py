@@ -109,7 +109,7 @@ def test_a_place_is_taught_what_lies_there(network: MiniVlm) -> None:
         (losses["names"] / count).backward()
         optimizer.step()
     with torch.no_grad():
-        tokens = network.named(*maps)[0]
+        tokens = network.connected(*maps)[0]
         assert network.decoder.norm is not None
         likeliest = network.decoder.logits(network.decoder.norm(tokens)).topk(2).indices
     assert set(likeliest[3].tolist()) == {20, 21}

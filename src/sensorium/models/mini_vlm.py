@@ -2,8 +2,8 @@
 
 A convolutional tower that is not trained, a perceptron that turns each of its places into a token, and a
 causal decoder. A place has what the tower knows there at all four scales: small letters are only seen at
-1/4 of the resolution, what a thing is only at 1/32. A table of positions is added, since a convolution does
-not tell a token where it lies.
+1/4 of the resolution, what a thing is only at 1/32. A table of positions is added before the perceptron: a
+convolution does not tell where a place lies, and the box of a thing follows from that and what is seen.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class MiniVlm(nn.Module):
         self.vision = EfficientNetTrunk(config.trunk)
         self.norm = nn.LayerNorm(config.source, eps=1e-5)
         self.connector = MlpConnector(config.connector, config.source, config.text.word_width)
-        self.positions = nn.Parameter(torch.empty(config.tokens, config.text.word_width).normal_(std=0.02))
+        self.positions = nn.Parameter(torch.empty(config.tokens, config.source).normal_(std=0.02))
         self.decoder = Decoder(config.text)
 
     def see(self, pixels: Tensor) -> Tensor:
@@ -78,14 +78,10 @@ class MiniVlm(nn.Module):
 
     def connected(self, x4: Tensor, x8: Tensor, x16: Tensor, x32: Tensor) -> Tensor:
         """The tower's maps ``[v, channels, side / scale, side / scale]`` -> tokens, row by row."""
-        return self.named(x4, x8, x16, x32) + self.positions
-
-    def named(self, x4: Tensor, x8: Tensor, x16: Tensor, x32: Tensor) -> Tensor:
-        """The tokens before they are told where they lie: ``[v, tokens, word_width]``."""
         coarse = F.interpolate(x32, scale_factor=2.0, mode="nearest")
         places = torch.cat((F.pixel_unshuffle(x4, 4), F.pixel_unshuffle(x8, 2), x16, coarse), dim=1)
-        found: Tensor = self.connector(self.norm(places.flatten(2).transpose(1, 2)))
-        return found
+        tokens: Tensor = self.connector(self.norm(places.flatten(2).transpose(1, 2)) + self.positions)
+        return tokens
 
     def prompt(self, ids: Tensor, pictures: Sequence[Tensor]) -> Tensor:
         """Ids ``[b, n]`` with ``image_token`` wherever a picture's token goes -> ``[b, n, word_width]``.

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sensorium.errors import SensoriumError
-from sensorium.skills.segment.masks import Bits, Floats, Geometry, Mask, mask_of, overlap, stability_of
+from sensorium.models.sam.tidy import specks, tidied
+from sensorium.skills.segment.masks import Floats, Geometry, Mask, mask_of, overlap, stability_of
 from sensorium.skills.segment.segmenter import TOGETHER, Segmenter, scattered
 
 if TYPE_CHECKING:
@@ -120,18 +121,21 @@ def _search(segmenter: Segmenter, image: Image.Image, side: int, settings: Setti
     for start in range(0, len(clicks), TOGETHER):
         points, labels = scattered(clicks[start : start + TOGETHER])
         logits, quality = segmenter.decode(embedding, points, labels)
-        yield from _good(geometry, logits[:, 1:], quality[:, 1:], settings)
+        yield from _good(geometry, logits[:, 1:], quality[:, 1:], settings, tidy=segmenter.is_small)
 
 
-def _good(geometry: Geometry, logits: Floats, quality: Floats, settings: Settings) -> Iterator[_Candidate]:
+def _good(
+    geometry: Geometry, logits: Floats, quality: Floats, settings: Settings, *, tidy: bool
+) -> Iterator[_Candidate]:
     chosen = quality >= settings.quality
     likely, qualities = logits[chosen], quality[chosen]  # [n, grid, grid], [n]
     stable = stability_of(likely)
     for i in np.flatnonzero(stable >= settings.stability):
-        box = geometry.box_of(likely[i])
+        # a copy: a view would keep the answers to all clicks of this batch in memory
+        mask = tidied(likely[i]) if tidy else likely[i].copy()
+        box = geometry.box_of(mask)
         if box is not None:  # else it lies beside the picture
-            # a copy: a view would keep the answers to all clicks of this batch in memory
-            yield _Candidate(geometry, likely[i].copy(), float(qualities[i]), float(stable[i]), box)
+            yield _Candidate(geometry, mask, float(qualities[i]), float(stable[i]), box)
 
 
 def _placed(masks: Iterable[Mask], box: Box, size: tuple[int, int]) -> Iterator[Mask]:
@@ -170,22 +174,10 @@ def _best(found: Sequence[tuple[tuple[float, ...], float]], same: float) -> list
 
 def _cleaned(mask: Mask, smallest: int) -> Mask | None:
     """The mask without small islands and holes; None when nothing is left."""
-    bitmap = _without_small(mask.bitmap, smallest)
-    bitmap = ~_without_small(~bitmap, smallest)
+    bitmap = mask.bitmap & ~specks(mask.bitmap, smallest)
+    bitmap = bitmap | specks(~bitmap, smallest)
     if not bitmap.any():
         return None
     if overlap(bitmap, mask.bitmap) == 1:
         return mask
     return replace(mask_of(bitmap, mask.quality, mask.stability, mask.softness), label=mask.label)
-
-
-def _without_small(bitmap: Bits, smallest: int) -> Bits:
-    """Without connected pieces (of eight neighbours) of fewer pixels; the largest one stays in any case."""
-    import cv2
-
-    _, pieces, statistics, _ = cv2.connectedComponentsWithStats(bitmap.astype(np.uint8), connectivity=8)
-    areas = statistics[:, cv2.CC_STAT_AREA]
-    areas[0] = 0  # the background
-    keep = areas >= min(smallest, areas.max(initial=0))
-    keep[0] = False
-    return np.asarray(keep[pieces], bool)

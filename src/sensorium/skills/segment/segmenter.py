@@ -112,7 +112,10 @@ class Segmenter:
 
     @cached_property
     def is_small(self) -> bool:
-        """Whether it is one of ours, whose masks are freed of specks."""
+        """Whether it is one of ours, which looks twice and whose masks are freed of specks.
+
+        As ``models/sam/mirrored`` knows from the network; read in the config, since torch is slow to load.
+        """
         return bool(self.files.config.get("vision", {}).get("kind") == "pyramid")
 
     def embed(self, image: Image.Image, *, keep: bool = True) -> Embedding:

@@ -149,9 +149,9 @@ def _drawn(made_of: AskedWorld, side: int, seed: int) -> _Drawn:
 def laid_out(made: Picture) -> tuple[NDArray[np.uint8], list[list[str]]]:
     """What lies at each place of a picture: numbers [rows, rows], and what each thing is called.
 
-    Called by its names, its colour, and the four numbers of its box, as answers write them: whoever finds a
-    thing by its name has found its place. A place belongs to the thing that covers most of it, if that is
-    enough, and to a character of a sign whose middle lies in it.
+    Called by its names, its colour, and its box, as answers write them: whoever finds a thing by its name has
+    found its place. A place belongs to the thing that covers most of it, if that is enough, and to a
+    character of a sign whose middle lies in it.
     """
     rows = made.cover.shape[0] // PLACE
     blocks = made.cover.reshape(rows, PLACE, rows, PLACE).transpose(0, 2, 1, 3).reshape(rows, rows, -1)
@@ -161,7 +161,7 @@ def laid_out(made: Picture) -> tuple[NDArray[np.uint8], list[list[str]]]:
     things: list[list[str]] = []
     for item in made.known.items:
         names = [item.kind.english, item.kind.chinese]
-        things.append([*names, *(item.colour or ()), *written_box(item.box).split()])
+        things.append([*names, *(item.colour or ()), written_box(item.box)])
     for item in made.known.items:
         for character, (x, y) in zip(item.text or "", item.letters, strict=True):
             if 0 <= x < 1 and 0 <= y < 1 and len(things) < 255:

@@ -165,7 +165,8 @@ Chinese. EfficientNet-Lite2 (Apache-2.0, trained on ImageNet, not changed here) 
 pixels, a perceptron makes 196 tokens of it, and a decoder trained here from nothing answers.
 
 **Made by** `sensorium train mini-vlm` from packages alone: the decoder learns the language of questions
-and answers without pictures, then the connector alone learns to speak to it, then both learn together.
+and answers without pictures, then the connector learns to speak to it in its own words, then both learn
+together.
 The pictures are drawn: cut-outs (Tux Paint's stamps, Noto's emoji, Open Clip Art), shapes and signs over
 photographs, and captioned photographs; the sources and their licences are those of `sensorium/mini-clip`.
 
