@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from hub import COMMIT, Hub, serve
 
+import tiny_answerers
 from sensorium.errors import CheckpointError, ModelNotFoundError, SensoriumError
 from sensorium.weights import catalog, pull
 from sensorium.weights.files import find
@@ -79,6 +84,28 @@ def test_a_model_arrives_whole_and_nothing_else_comes(hub: Hub, home: Path) -> N
     assert [step.done for step in steps] == sorted(step.done for step in steps)
     assert steps[-1].done == steps[-1].total
     assert not list((home / "models" / ".partial").iterdir())
+
+
+@pytest.mark.parametrize("kind", ["llava", "instruct", "qwen"])
+def test_what_answers_here_answers_where_it_was_pulled_to(kind: str, hub: Hub, tmp_path: Path) -> None:
+    """Its chat template, the tokens that end an answer and a second tokenizer come along."""
+    from sensorium import ask
+    from sensorium.skills import answer
+
+    made = tiny_answerers.folder_of(kind, tmp_path / "made")
+    files = [path for path in made.rglob("*") if path.is_file()]
+    hub.files = {path.relative_to(made).as_posix(): path.read_bytes() for path in files}
+    fetch(hub)
+    shown = tmp_path / "cup.png"
+    tiny_answerers.gradient(60, 40).save(shown)
+    asked = ask.Conversation().ask("What is this?", answer.open_shown(shown, "cup.png"))
+    told = [
+        [event.text for event in ask.answer(answer.load(name), asked, answer.Settings(most=6))
+         if isinstance(event, ask.Answer)]
+        for name in (NAME, str(made))
+    ]  # fmt: skip
+    assert len(told[0]) == 1
+    assert told[0] == told[1]
 
 
 def test_a_second_pull_asks_for_nothing(hub: Hub) -> None:

@@ -67,10 +67,14 @@ def test_original_layout_becomes_the_hub_layout(tmp_path: Path) -> None:
 def test_companions_travel_along(tmp_path: Path) -> None:
     files = r.saved(r.reference("laion"), tmp_path / "in")
     (files.folder / "tokenizer.json").write_text('{"a": 1}')
+    (files.folder / "chat_template.jinja").write_text("{{ messages }}")
+    (files.folder / "qformer_tokenizer").mkdir()
+    (files.folder / "qformer_tokenizer" / "vocab.txt").write_text("one")
     (files.folder / "secret.bin").write_text("not ours to copy")
     export(build(files), files, tmp_path / "deep" / "out")
-    names = {path.name for path in (tmp_path / "deep" / "out").iterdir()}
-    assert names == {"config.json", "model.safetensors", "preprocessor_config.json", "tokenizer.json"}
+    names = {path.name for path in (tmp_path / "deep" / "out").rglob("*") if path.is_file()}
+    always = {"config.json", "model.safetensors", "preprocessor_config.json"}
+    assert names == always | {"tokenizer.json", "chat_template.jinja", "vocab.txt"}
     from sensorium.weights.preprocess import read_image_spec
 
     assert read_image_spec(tmp_path / "deep" / "out") == files.image

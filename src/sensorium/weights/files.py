@@ -72,6 +72,27 @@ WEIGHTS = (
 )
 """Where the weights may be; the first that exists is used, safetensors before pickles."""
 
+_OF_WORDS = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+)
+
+COMPANIONS = (
+    "preprocessor_config.json",
+    "processor_config.json",
+    "video_preprocessor_config.json",
+    "generation_config.json",
+    "chat_template.json",
+    "chat_template.jinja",
+    *_OF_WORDS,
+    *(f"qformer_tokenizer/{name}" for name in _OF_WORDS),  # InstructBLIP's second one
+)
+"""What may belong to a model beside its weights and ``config.json``, and is read by something here."""
+
 WITHOUT_SPECS: tuple[Family, ...] = (
     "llama",
     "qwen2",

@@ -19,22 +19,12 @@ from typing import Any, BinaryIO
 from sensorium import settings
 from sensorium.errors import CheckpointError, ModelNotFoundError, SensoriumError
 from sensorium.weights import catalog
-from sensorium.weights.files import WEIGHTS, WITHOUT_SPECS, family_of, folder_of, sha256
+from sensorium.weights.files import COMPANIONS, WEIGHTS, WITHOUT_SPECS, family_of, folder_of, sha256
 from sensorium.weights.preprocess import read_image_spec, read_json, read_text_spec
 
 RECORD = "sensorium.json"
 """Beside the files of a pulled model: where they came from, and their hashes."""
 
-_OPTIONAL = (
-    "preprocessor_config.json",
-    "processor_config.json",
-    "open_clip_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "vocab.json",
-    "merges.txt",
-    "vocab.txt",
-)
 _ATTEMPTS = 5
 # In a row and without a single byte, before a pull gives up.
 _PAUSE = 1.0
@@ -106,7 +96,7 @@ def pull(name: str, *, revision: str | None = None, endpoint: str | None = None)
     try:
         staging.mkdir(parents=True, exist_ok=True)
         yield from _fetch_all(_Source(name, commit, endpoint, folder), listed, staging)
-        hashes = {path.name: sha256(path) for path in sorted(staging.iterdir()) if path.suffix != ".part"}
+        hashes = {name: sha256(staging / name) for name in _staged(staging) if not name.endswith(".part")}
         record = Record(name, commit, hashes)
         (staging / RECORD).write_text(json.dumps(asdict(record), indent=2) + "\n", "utf-8")
         _publish(staging, folder)
@@ -172,7 +162,7 @@ def _list_remote(
         ) from error
     files = {}
     for sibling in info.siblings or ():
-        if Path(sibling.rfilename).name != sibling.rfilename:
+        if Path(sibling.rfilename).name != sibling.rfilename and sibling.rfilename not in COMPANIONS:
             continue  # in a folder of the repository: nothing that a model here consists of
         large = sibling.lfs.sha256 if sibling.lfs else None
         files[sibling.rfilename] = RemoteFile(
@@ -187,7 +177,11 @@ def _fetch_all(source: _Source, listed: dict[str, RemoteFile], staging: Path) ->
     """Small files first: they tell whether the large ones are worth the wait."""
     entry = catalog.entry(source.name)
     bare = entry is not None and entry.bare
-    small = [] if bare else [name for name in ("config.json", *_OPTIONAL) if name in listed]
+    small = (
+        []
+        if bare
+        else [name for name in ("config.json", "open_clip_config.json", *COMPANIONS) if name in listed]
+    )
     large = _choose_weights(source.name, listed)
     index = [name for name in large if name.endswith(".index.json")]
     total = sum(listed[name].size for name in {*small, *large})
@@ -240,6 +234,7 @@ def _refuse_unsupported(name: str, staging: Path) -> None:
 def _fetch(source: _Source, file: RemoteFile, staging: Path) -> Iterator[int]:
     """Download one file, yielding the bytes of it that are on disk. Leaves it checked under its name."""
     target = staging / file.name
+    target.parent.mkdir(exist_ok=True)
     if target.is_file():
         yield file.size
         return
@@ -326,10 +321,15 @@ def _publish(staging: Path, folder: Path) -> None:
         staging.replace(folder)
         return
     signs = ("", "open_clip_config.json", "config.json", RECORD)
-    present = (path.name for path in staging.iterdir())
-    for name in sorted(present, key=lambda name: signs.index(name) if name in signs else 0):
+    for name in sorted(_staged(staging), key=lambda name: signs.index(name) if name in signs else 0):
+        (folder / name).parent.mkdir(exist_ok=True)
         (staging / name).replace(folder / name)
-    staging.rmdir()
+    shutil.rmtree(staging)
+
+
+def _staged(staging: Path) -> list[str]:
+    """The files in it by their paths from there, in order."""
+    return sorted(path.relative_to(staging).as_posix() for path in staging.rglob("*") if path.is_file())
 
 
 def _by_hand(name: str, folder: Path, reason: str) -> str:

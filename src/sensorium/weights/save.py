@@ -12,28 +12,13 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from sensorium.errors import CheckpointError
+from sensorium.weights.files import COMPANIONS
 from sensorium.weights.load import FAMILIES, Family
 from sensorium.weights.preprocess import image_fields
 from sensorium.weights.rules import original
 
 if TYPE_CHECKING:
     from sensorium.weights.files import ModelFiles
-
-# what belongs to a model beside its weights and config.json: preprocessing, tokenizer, card, licence
-_COMPANIONS = (
-    "preprocessor_config.json",
-    "processor_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "generation_config.json",
-    "special_tokens_map.json",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-    "tokenizer.model",
-    "README.md",
-    "LICENSE",
-)
 
 _PROCESSORS = {
     "clip": "CLIPImageProcessor",
@@ -60,8 +45,9 @@ def export(network: nn.Module, files: ModelFiles, folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
         made = Path(temporary) / "model"
         made.mkdir()
-        for name in _COMPANIONS:
+        for name in (*COMPANIONS, "tokenizer.model", "README.md", "LICENSE"):
             if (files.folder / name).is_file():
+                (made / name).parent.mkdir(exist_ok=True)
                 shutil.copyfile(files.folder / name, made / name)
         if files.pictures is not None and not (made / "preprocessor_config.json").is_file():
             _write_json(
