@@ -34,6 +34,9 @@ CANNOT = {
 }
 """What is answered to a question that the model was not made for."""
 
+_MEASURES = "只辆条把张本朵棵块件架艘"
+"""Words that Chinese counts with beside 个, the one for everything."""
+
 _CLEAR = 0.14  # share of the side by which one thing must lie beside another
 
 
@@ -81,6 +84,8 @@ def questions_of(
 def _worded(raw: _Raw, language: Language, random: np.random.Generator, held: bool) -> Asked:
     ways = phrases()[raw.phrases][language]
     way = ways[-1] if held else _typed(ways[int(random.integers(len(ways) - 1))], language, random)
+    if raw.topic == "count" and not held and random.random() < 0.3:
+        way = way.replace("个", _MEASURES[int(random.integers(len(_MEASURES)))])
     for name, words in raw.values.items():
         way = way.replace("{" + name + "}", words[language])
     return Asked(raw.topic, language, way, raw.answer[language])
@@ -282,7 +287,8 @@ def _describe(picture: Known, random: np.random.Generator, _: Sequence[Kind]) ->
         english.append(one["en"] + (f" that says {text}" if text else ""))
         chinese.append((f"写着{text}的" if text else "") + one["zh"])
     joined = english[0] if len(english) == 1 else ", ".join(english[:-1]) + " and " + english[-1]
-    return _Raw("describe", "describe", {}, {"en": joined, "zh": "、".join(chinese)})
+    ways = "what" if len(items) < len(picture.items) and random.random() < 0.25 else "describe"
+    return _Raw("describe", ways, {}, {"en": joined, "zh": "、".join(chinese)})
 
 
 def _photo(picture: Known, random: np.random.Generator, _: Sequence[Kind]) -> _Raw | None:
