@@ -5,8 +5,7 @@ EfficientNet, which is not trained. First the decoder learns the language of que
 any picture, which is also the control: what words alone can guess. Then, as in LLaVA, the connector learns
 to speak to it while its blocks stand still: the token of each place should be one whose likeliest words, by
 the decoder's own head, name what lies there. The words learn too, since those that only pictures tell apart
-(the places, the colours) are all alike to a decoder that never saw any. Last all learn together, and in the
-end from questions whose tokens are cut up, so that other words are understood, too.
+(the places, the colours) are all alike to a decoder that never saw any. Last all learn together.
 """
 
 from __future__ import annotations
@@ -87,14 +86,12 @@ class Config:
     compiled: bool = False  # the decoder by torch.compile: a quarter faster, needs a C++ compiler
     words_steps: int = 400  # of the decoder alone, without pictures: the control
     connector_steps: int = 6000  # of connector and words
-    steps: int = 4200  # of connector and decoder
-    loose_steps: int = 1000  # of both at a lower rate, with questions in loose pieces
+    steps: int = 5000  # of connector and decoder
     naming: float = 0.3  # weight of the names of places beside the answers, when both learn
     batch: int = 16  # pictures a step
     rows: int = 8  # conversations about each
     second: float = 0.25  # how many of those have a second question
     lr: float = 1e-3
-    loose_lr: float = 4e-4
     connector_lr: float = 2e-3
     decay: float = 0.05
     dtype: str = "bfloat16"  # of what is computed; weights and losses stay float32
@@ -187,7 +184,7 @@ def _learn(
     yield from train(
         network,
         task(network, seeing=not stage.blind, answering=stage.answering),
-        Loader(shard, vocabulary, config, stage.loose),
+        Loader(shard, vocabulary, config),
         Shuffled(shard.shape.count, stage.batch, config.seed),
         adamw(network, stage.lr, decay=config.decay),
         warmup_cosine(stage.steps, min(100, stage.steps // 5), floor=0.02),
@@ -215,18 +212,16 @@ class Stage:
     steps: int
     batch: int
     lr: float
-    loose: bool = False  # questions in pieces that are not always the tokenizer's
 
 
 def stages(config: Config) -> tuple[Stage, ...]:
-    """Words alone; the connector, and the words that it speaks in; connector and decoder, twice."""
+    """Words alone; the connector, and the words that it speaks in; connector and decoder."""
     eyes = ("connector.", "norm.", "positions")
     speaking, both = (*eyes, "decoder.embedding"), (*eyes, "decoder.")
     return (
         Stage("words", ("decoder.",), True, True, config.words_steps, config.batch, config.lr),
         Stage("connector", speaking, False, False, config.connector_steps, config.batch, config.connector_lr),
         Stage("both", both, False, True, config.steps, config.batch, config.lr),
-        Stage("loose", both, False, True, config.loose_steps, config.batch, config.loose_lr, loose=True),
     )
 
 
@@ -303,7 +298,6 @@ class Loader:
     shard: AskedShard
     vocabulary: Vocabulary
     config: Config
-    loose: bool = False
 
     def __call__(self, places: Sequence[Place]) -> dict[str, Any]:
         """``maps``: four tensors [b, ...]; ``ids``, ``real``, ``answers`` [b * rows, n]; ``owner`` [b*rows].
@@ -375,12 +369,12 @@ class Loader:
         return ids, learned
 
     def _question(self, text: str, random: np.random.Generator) -> list[int]:
-        """Its tokens; of a loose one those of pieces, cut anywhere, in English words seldom.
+        """Its tokens, mostly those of pieces that are cut anywhere, in English words seldom.
 
         Tokens of a few hundred phrases are long, one for half a Chinese sentence. Who asks in other words
         uses short ones, which are learned in no other way (as by BPE-dropout, Provilkov et al. 2020).
         """
-        if not self.loose or random.random() < 0.3:
+        if random.random() < 0.3:
             return self.vocabulary.encode(text)
         latin = np.array([character.isascii() and character.isalpha() for character in text])
         chances = np.where(latin[1:] & latin[:-1], 0.15, 1.0) * random.uniform(0.05, 0.6)

@@ -12,7 +12,7 @@ from torch import Tensor
 from sensorium.media.vocabulary import Vocabulary
 from sensorium.models.mini_vlm import MiniVlm
 from sensorium.train.data.question_shards import AskedShard
-from sensorium.train.data.questions import LANGUAGES, TOPICS, Asked, is_chinese
+from sensorium.train.data.questions import LANGUAGES, TOPICS, Asked, is_chinese, verdict_of
 
 _MOST = 48  # tokens of an answer
 _TOGETHER = 8  # pictures whose questions are answered at once
@@ -100,6 +100,8 @@ def score(asked: Asked, answer: str) -> float:
         return float(_overlap(_box(asked.answer), _box(answer)) >= 0.5)
     if asked.topic in ("describe", "photo"):
         return _agreement(asked.answer, answer)
+    if asked.topic in ("side", "beside"):
+        return float(verdict_of(answer) == verdict_of(asked.answer))
     return float(answer == asked.answer)
 
 
