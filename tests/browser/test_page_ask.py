@@ -218,7 +218,7 @@ def test_where_it_looked_is_drawn_by_layers(seen):
     assert drawn["width"] == pytest.approx(frame["width"], abs=1)
     last = page.locator(".ask-look").evaluate("one => one.toDataURL()")
     layers.get_by_text("Eye, layer 1").click()
-    assert page.locator(".ask-look").evaluate("one => one.toDataURL()") != last
+    page.wait_for_function("last => document.querySelector('.ask-look').toDataURL() !== last", arg=last)
     expect(page.locator(".ask-exchange")).to_have_count(1)
     put(page, "Where is it?")  # asked for beforehand, and remembered for the next visit
     done(page)

@@ -120,7 +120,8 @@ def test_a_cached_step_after_left_padding_is_a_recomputation() -> None:
         assert relative(torch.cat(steps, 1)[:1], alone[:, 4:]) < EXACT
 
 
-def test_places_kept_free_change_no_bit() -> None:
+def test_places_kept_free_change_nothing() -> None:
+    """Not always to the bit: on some processors products of spread out keys add in another order."""
     decoder = ours(reference("llama3"))
     tokens = ids(2, 20)
     results = []
@@ -131,8 +132,8 @@ def test_places_kept_free_change_no_bit() -> None:
             logits, cache = read(decoder, tokens[:, at : at + 1], cache)
             steps.append(logits)
         results.append(torch.cat(steps, 1))
-    assert torch.equal(results[0], results[1])
-    assert torch.equal(results[0], results[2])
+    assert relative(results[1], results[0]) < EXACT
+    assert relative(results[2], results[0]) < EXACT
 
 
 def test_two_continuations_share_a_prefix() -> None:
