@@ -2,8 +2,9 @@
 
 Each kind of question is asked in many ways (``question_phrases.json``), in small letters and without its mark
 at times, as people type; the last way of each is only for measuring. Answers are balanced where words alone
-could guess them: as many yes as no, every count alike. Questions that a picture cannot answer have one
-answer: what the model can be asked instead.
+could guess them: as many yes as no. Counts and places repeat the name that was asked for, and comparisons
+both: a model that may leave the name unread answers about whatever is largest. Questions that a picture
+cannot answer have one answer: what the model can be asked instead.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from sensorium.train.data.question_scenes import MOST_ALIKE, SHAPE_KINDS, SIGN, Item, Kind, Known
+from sensorium.train.data.question_scenes import SHAPE_KINDS, SIGN, Item, Kind, Known
 
 Language = Literal["en", "zh"]
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
@@ -168,15 +169,19 @@ def _count(picture: Known, random: np.random.Generator, kinds: Sequence[Kind]) -
     if not picture.items:
         return None
     counts = Counter(item.kind for item in picture.items)
-    if random.random() < 0.12:
+    how = random.random()
+    if how < 0.2:
         kind = kinds[int(random.integers(len(kinds)))]
-    else:  # mostly the kind there is most of: else nearly every answer would be one
+    elif how < 0.5:
+        kind = sorted(counts)[int(random.integers(len(counts)))]
+    else:  # the kind there is most of: else nearly every answer would be one
         kind = max(counts, key=lambda one: (counts[one], random.random()))
     number = counts[kind]
     if number == 1 and random.random() < 0.75:
         return None
     values: dict[str, dict[Language, str]] = {"things": {"en": kind.plural, "zh": kind.chinese}}
-    return _Raw("count", "count", values, {"en": str(number), "zh": str(number)})
+    english = kind.english if number == 1 else kind.plural
+    return _Raw("count", "count", values, {"en": f"{number} {english}", "zh": f"{number}个{kind.chinese}"})
 
 
 def _colour(picture: Known, random: np.random.Generator, _: Sequence[Kind]) -> _Raw | None:
@@ -280,7 +285,8 @@ def _point(picture: Known, random: np.random.Generator, _: Sequence[Kind]) -> _R
         return None
     item = _pick(items, random)
     box = written_box(item.box)
-    return _Raw("point", "point", {"thing": _the(item)}, {"en": box, "zh": box})
+    answer: dict[Language, str] = {"en": f"the {item.kind.english}{box}", "zh": item.kind.chinese + box}
+    return _Raw("point", "point", {"thing": _the(item)}, answer)
 
 
 def written_box(box: Sequence[float]) -> str:
@@ -353,8 +359,3 @@ _MAKERS: dict[Topic, Callable[[Known, np.random.Generator, Sequence[Kind]], _Raw
 def all_kinds(things: Sequence[Kind]) -> tuple[Kind, ...]:
     """Everything that may be asked for: things, shapes and signs."""
     return (*things, *SHAPE_KINDS.values(), SIGN)
-
-
-def counts() -> tuple[str, ...]:
-    """All answers to "how many"."""
-    return tuple(str(number) for number in range(MOST_ALIKE + 1))

@@ -107,7 +107,7 @@ def score(asked: Asked, answer: str) -> float:
 
 def _box(text: str) -> list[float]:
     try:
-        values = [float(part) for part in text.strip("[]").split(",")]
+        values = [float(part) for part in text.partition("[")[2].strip("]").split(",")]
     except ValueError:
         return []
     return values if len(values) == 4 else []
