@@ -73,6 +73,10 @@ def test_a_label_stands_before_its_box() -> None:
         "a",
     )
     assert [box.label for box in found] == ["", "the plate"]
+    found = find_boxes(
+        "猫[0.1, 0.1, 0.2, 0.2]，狗[0.3, 0.3, 0.4, 0.4]：是", "fractions", plan(9, 9, LETTERBOX), "a"
+    )
+    assert [box.label for box in found] == ["猫", "狗"]
 
 
 @pytest.mark.parametrize(

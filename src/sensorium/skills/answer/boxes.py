@@ -83,7 +83,7 @@ def _in_fractions(text: str) -> Iterator[tuple[list[float], str]]:
         corners = [float(side) for side in match.groups()]
         if all(0 <= side <= 1 for side in corners):
             before = _SENTENCE.split(text[max(0, match.start() - 3 * _LONGEST_LABEL) : match.start()])[-1]
-            yield corners, before.strip(" ,(-")
+            yield corners, before.strip(" ,，、(-")
 
 
 def _placed(

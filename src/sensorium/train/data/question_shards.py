@@ -160,7 +160,7 @@ def laid_out(made: Picture) -> tuple[NDArray[np.uint8], list[list[str]]]:
     found = shares.argmax(-1).astype(np.uint8)
     things: list[list[str]] = []
     for item in made.known.items:
-        names = [item.kind.english, item.kind.chinese]
+        names = [item.kind.english, item.kind.plural, item.kind.chinese]
         things.append([*names, *(item.colour or ()), written_box(item.box)])
     for item in made.known.items:
         for character, (x, y) in zip(item.text or "", item.letters, strict=True):

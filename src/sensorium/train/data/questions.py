@@ -2,14 +2,15 @@
 
 Each kind of question is asked in many ways (``question_phrases.json``), in small letters and without its mark
 at times, as people type; the last way of each is only for measuring. Answers are balanced where words alone
-could guess them: as many yes as no. Counts and places repeat the name that was asked for, and comparisons
-both: a model that may leave the name unread answers about whatever is largest. Questions that a picture
-cannot answer have one answer: what the model can be asked instead.
+could guess them: as many yes as no. Answers about a named thing repeat its name before they say anything of
+it: a model that may leave the name unread answers about whatever is largest. Questions that a picture cannot
+answer have one answer: what the model can be asked instead.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ CANNOT = {
 _MEASURES = "只辆条把张本朵棵块件架艘"
 """Words that Chinese counts with beside 个, the one for everything."""
 
+_VERDICT = re.compile("[:：]|, so |，所以")
 _CLEAR = 0.14  # share of the side by which one thing must lie beside another
 
 
@@ -180,8 +182,11 @@ def _count(picture: Known, random: np.random.Generator, kinds: Sequence[Kind]) -
     if number == 1 and random.random() < 0.75:
         return None
     values: dict[str, dict[Language, str]] = {"things": {"en": kind.plural, "zh": kind.chinese}}
-    english = kind.english if number == 1 else kind.plural
-    return _Raw("count", "count", values, {"en": f"{number} {english}", "zh": f"{number}个{kind.chinese}"})
+    answer: dict[Language, str] = {
+        "en": f"number of {kind.plural}: {number}",
+        "zh": f"{kind.chinese}：{number}个",
+    }
+    return _Raw("count", "count", values, answer)
 
 
 def _colour(picture: Known, random: np.random.Generator, _: Sequence[Kind]) -> _Raw | None:
@@ -195,10 +200,14 @@ def _colour(picture: Known, random: np.random.Generator, _: Sequence[Kind]) -> _
 
 
 _OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
+_SIDES = {"left": "左边", "right": "右边", "above": "上面", "below": "下面"}
 
 
 def _side(picture: Known, random: np.random.Generator, _: Sequence[Kind]) -> _Raw | None:
-    """Is one thing on that side of another? As often true as not."""
+    """Is one thing on that side of another? As often true as not.
+
+    The answer says first which side it is: "yes" alone stayed a guess (.54) when sides were told well (.84).
+    """
     found = _pair(picture, random)
     if found is None:
         return None
@@ -206,7 +215,10 @@ def _side(picture: Known, random: np.random.Generator, _: Sequence[Kind]) -> _Ra
     true = bool(random.random() < 0.5)
     asked = side if true else _OPPOSITE[side]
     values = {"first": _the(first), "second": _the(second)}
-    verdict: dict[Language, str] = {"en": "yes" if true else "no", "zh": "是" if true else "不是"}
+    verdict: dict[Language, str] = {
+        "en": f"{side}, so {'yes' if true else 'no'}",
+        "zh": f"{_SIDES[side]}，所以{'是' if true else '不是'}",
+    }
     return _Raw("side", f"side {asked}", values, _grounded(first, second, verdict))
 
 
@@ -216,8 +228,7 @@ def _beside(picture: Known, random: np.random.Generator, _: Sequence[Kind]) -> _
     if found is None:
         return None
     first, second, side = found
-    words = {"left": "左边", "right": "右边", "above": "上面", "below": "下面"}
-    answer = _grounded(first, second, {"en": side, "zh": words[side]})
+    answer = _grounded(first, second, {"en": side, "zh": _SIDES[side]})
     return _Raw("beside", "beside", {"first": _the(first), "second": _the(second)}, answer)
 
 
@@ -234,8 +245,8 @@ def _grounded(first: Item, second: Item, verdict: dict[Language, str]) -> dict[L
 
 
 def verdict_of(answer: str) -> str:
-    """What an answer says behind the places that it names: "yes" of "the car[...], the boat[...]: yes"."""
-    return answer.replace("：", ":").rpartition(":")[2].strip()
+    """What an answer says of the things that it names: "yes" of "the car[...], the cat[...]: left, so no"."""
+    return _VERDICT.split(answer)[-1].strip()
 
 
 def _pair(picture: Known, random: np.random.Generator) -> tuple[Item, Item, str] | None:
@@ -267,8 +278,12 @@ def _exists(picture: Known, random: np.random.Generator, kinds: Sequence[Kind]) 
     true = bool(random.random() < 0.5)
     among = sorted(there) if true else _absent(there, random, kinds)
     kind = among[int(random.integers(len(among)))]
-    answer: dict[Language, str] = {"en": "yes" if true else "no", "zh": "有" if true else "没有"}
-    return _Raw("exists", "exists", {"one": _one(kind)}, answer)
+    one = _one(kind)
+    answer: dict[Language, str] = {
+        "en": f"{one['en']}: {'yes' if true else 'no'}",
+        "zh": f"{one['zh']}：{'有' if true else '没有'}",
+    }
+    return _Raw("exists", "exists", {"one": one}, answer)
 
 
 def _absent(there: set[Kind], random: np.random.Generator, kinds: Sequence[Kind]) -> list[Kind]:

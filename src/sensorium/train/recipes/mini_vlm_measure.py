@@ -100,7 +100,7 @@ def score(asked: Asked, answer: str) -> float:
         return float(_overlap(_box(asked.answer), _box(answer)) >= 0.5)
     if asked.topic in ("describe", "photo"):
         return _agreement(asked.answer, answer)
-    if asked.topic in ("side", "beside"):
+    if asked.topic in ("side", "beside", "count", "exists"):
         return float(verdict_of(answer) == verdict_of(asked.answer))
     return float(answer == asked.answer)
 
