@@ -344,6 +344,56 @@ def test_a_real_network_answers_in_the_page(chromium, indexed, tmp_path):
         expect(reply(page).get_by_role("alert")).to_contain_text("Cyrillic letters")
 
 
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """A server of the drawn scenes, as it is without any settings."""
+    folder = tmp_path_factory.mktemp("drawn")
+    shutil.copytree(HERE.parents[1] / "examples" / "drawn", folder / "Pictures")
+    with Library.open(folder / "library", create=True) as library:
+        for _ in library.index([folder / "Pictures"]):
+            pass
+    with serving(folder / "library") as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("locale", "questions"),
+    [
+        (
+            "en-GB",
+            (
+                ("How many signs are there?", "number of signs: 2"),
+                ("What is the weather tomorrow?", "I cannot tell"),
+            ),
+        ),
+        ("zh-CN", (("有几个牌子？", "牌子：2个"), ("明天天气怎么样？", "我不知道"))),
+    ],
+)
+def test_the_packaged_model_answers_in_the_page(chromium, drawn, locale, questions):
+    with watched(chromium, drawn, locale=locale) as seen:
+        page = open_ask(seen, "signs.jpg")
+        expect(page.locator(".ask-welcome")).to_contain_text("sensorium/mini-vlm", timeout=60_000)
+        for question, answer in questions:
+            page.locator("textarea").fill(question)
+            page.locator("textarea").press("Enter")
+            expect(reply(page).locator(".ask-text")).to_contain_text(answer, timeout=60_000)
+        expect(page.locator(".ask-facts").last).to_contain_text("sensorium/mini-vlm")
+
+
+def test_the_packaged_model_points_and_shows_where_it_looked(chromium, drawn):
+    with watched(chromium, drawn) as seen:
+        page = open_ask(seen, "butterfly.jpg")
+        page.get_by_role("button", name="Where it looked").click()
+        put(page, "Where is the boat?")
+        done(page)
+        left, top, right, bottom = page.locator(".ask-box").evaluate(PLACE)
+        assert left < 535 / 640 < right  # the middle of the boat
+        assert top < 229 / 640 < bottom
+        across, down = page.locator(".ask-look").evaluate(WARMEST)
+        assert 0 <= across <= 1
+        assert 0 <= down <= 1
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_chat_has_no_serious_accessibility_fault(chromium, known, scheme):
     with watched(chromium, known, color_scheme=scheme) as seen:
@@ -384,15 +434,18 @@ def test_it_fits_a_phone_in_both_languages(chromium, known, locale, label, quest
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["ask", "ask-zh-dark"])
-def test_a_picture_of_it_for_the_documentation(chromium, known, tmp_path, name):
+def test_a_picture_of_it_for_the_documentation(chromium, drawn, tmp_path, name):
     """As in test_rooms_pictures: kept with SENSORIUM_KEEP_PICTURES=1."""
     options = {"locale": "zh-CN", "color_scheme": "dark"} if name.endswith("dark") else {}
     keep = bool(os.environ.get("SENSORIUM_KEEP_PICTURES"))
-    with watched(chromium, known, viewport=WINDOW, **options) as seen:
-        page = open_ask(seen)
-        page.locator("textarea").fill("你好，花在哪里？" if options else "Where is the flower?")
-        page.locator("textarea").press("Enter")
-        expect(page.locator(".ask-box")).to_have_count(2, timeout=60_000)
+    english = ("What do you see?", "Where is the boat?")
+    with watched(chromium, drawn, viewport=WINDOW, **options) as seen:
+        page = open_ask(seen, "butterfly.jpg")
+        for question in ("蝴蝶在船的左边吗？", "船在哪里？") if options else english:
+            page.locator("textarea").fill(question)
+            page.locator("textarea").press("Enter")
+            done(page)
+        expect(page.locator(".ask-box")).to_have_count(1, timeout=60_000)
         page.wait_for_timeout(500)
         target = (DOCS if keep else tmp_path) / f"page-{name}.png"
         target.write_bytes(small(page.screenshot()))

@@ -239,8 +239,8 @@ def test_the_template_writes_what_training_showed() -> None:
         ("point", "the cat[0.10, 0.10, 0.50, 0.50]", "a cat", 0.0),
         (
             "side",
-            "the cat[0.10, 0.10, 0.50, 0.50], the dog[0.60, 0.10, 0.90, 0.50]: left, so yes",
-            "the cat[0.2: right, so yes",
+            "the cat[0.10, 0.10, 0.50, 0.50], the dog[0.60, 0.10, 0.90, 0.50]: left? It is left, so yes",
+            "the cat[0.2: left? It is right, so yes",
             1.0,
         ),
         (

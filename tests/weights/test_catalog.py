@@ -13,6 +13,7 @@ from sensorium.weights.files import WEIGHTS
 WANTED = {
     "sensorium/mini-clip",
     "sensorium/mini-sam",
+    "sensorium/mini-vlm",
     "openai/clip-vit-base-patch32",
     "openai/clip-vit-base-patch16",
     "openai/clip-vit-large-patch14",

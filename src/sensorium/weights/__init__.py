@@ -7,5 +7,5 @@ maps/, one table of key names a family. Foreign names and repository ids stop he
 CUT_MODEL = "sensorium/mini-sam"
 """What cuts things out of pictures unless another one is named: it ships in the package."""
 
-ASK_MODEL = "Qwen/Qwen2.5-VL-3B-Instruct"
-"""What answers questions about pictures unless another one is named: the smallest one of the catalog."""
+ASK_MODEL = "sensorium/mini-vlm"
+"""What answers questions about pictures unless another one is named: it ships in the package."""

@@ -69,7 +69,7 @@ characters: merged, half a question would be one token, and a name another one i
 
 _WEIGHTS = {
     **{"read": 4.0, "photo": 3.0, "count": 2.5, "what": 2.0},
-    **{"point": 1.5, "side": 2.5, "beside": 1.5, "cannot": 0.7},
+    **{"point": 1.5, "side": 2.0, "beside": 1.5, "cannot": 1.5},
 }
 """How much more often than others a topic is asked about; there are few pictures with a sign."""
 
@@ -90,7 +90,7 @@ class Config:
     compiled: bool = False  # the decoder by torch.compile: a quarter faster, needs a C++ compiler
     words_steps: int = 1500  # of the decoder alone, without pictures: the control
     connector_steps: int = 6000  # of connector and words
-    steps: int = 6400  # of connector and decoder
+    steps: int = 8700  # of connector and decoder
     naming: float = 0.3  # weight of the names of places beside the answers, when both learn
     batch: int = 16  # pictures a step
     rows: int = 8  # conversations about each

@@ -173,7 +173,8 @@ The pictures are drawn: cut-outs (Tux Paint's stamps, Noto's emoji, Open Clip Ar
 photographs, and captioned photographs; the sources and their licences are those of `sensorium/mini-clip`.
 
 **Measured** on {pictures} pictures of cut-outs and photographs that were held back, greedily: the share
-of exact answers where nothing else is said. "Other words" asks in phrases that were never trained on.
+of right answers where nothing else is said: the same words or, behind names that an answer repeats, the
+same number, side or verdict. "Other words" asks in phrases that were never trained on.
 "Words alone" is the control: the same decoder, trained on the same questions without any picture.
 
 | question | en | zh | other words: en | zh | words alone: en | zh | questions |
