@@ -389,9 +389,15 @@ def test_the_packaged_model_points_and_shows_where_it_looked(chromium, drawn):
         left, top, right, bottom = page.locator(".ask-box").evaluate(PLACE)
         assert left < 535 / 640 < right  # the middle of the boat
         assert top < 229 / 640 < bottom
+        layers = page.get_by_role("radiogroup", name="Which part of the model")
+        expect(layers.get_by_role("radio")).to_have_count(6)
+        expect(layers.get_by_role("radio", name="Answer, layer 4")).to_be_checked()
+        last = page.locator(".ask-look").evaluate("one => one.toDataURL()")
+        layers.get_by_text("Answer, layer 1").click()
+        page.wait_for_function("last => document.querySelector('.ask-look').toDataURL() !== last", arg=last)
         across, down = page.locator(".ask-look").evaluate(WARMEST)
-        assert 0 <= across <= 1
-        assert 0 <= down <= 1
+        assert left < across < right
+        assert top < down < bottom
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

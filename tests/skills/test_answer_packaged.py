@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+from PIL import Image
 
 from sensorium import ask
 from sensorium.skills.answer import Answerer, Settings, load, open_shown
@@ -81,5 +84,36 @@ def test_sides_are_told_behind_both_places(packaged: Answerer, question: str, ve
 
 
 def test_it_shows_where_it_looked(packaged: Answerer) -> None:
-    answer = answered(packaged, "mushrooms.jpg", "What is written on the sign?", explain=True)
-    assert answer.looks
+    """An early stage of the tower responds to edges, a late one to things; the answer looks at its thing."""
+    answer = answered(packaged, "butterfly.jpg", "Where is the boat?", explain=True)
+    looks = {(look.part, look.layer): look.map for look in answer.looks}
+    assert list(looks) == [("tower", stage) for stage in (1, 4, 6)] + [
+        ("answer", block) for block in (0, 3, 5)
+    ]
+    assert looks["tower", 1].shape == (56, 56)
+    upright = Image.open(DRAWN / "butterfly.jpg").convert("L").resize((224, 224))
+    steps = np.hypot(*np.gradient(np.asarray(upright, np.float32)))
+    butterfly, boat = box_of((0.07, 0.46, 0.53, 0.98)), box_of((0.74, 0.20, 0.93, 0.52))
+    edges = {key: correlation(table, steps) for key, table in looks.items()}
+    assert edges["tower", 1] > edges["tower", 4] > edges["tower", 6]
+    things = {key: correlation(table, butterfly | boat) for key, table in looks.items()}
+    assert edges["tower", 1] > things["tower", 1]
+    assert edges["tower", 6] < things["tower", 6]
+    told = looks["answer", 0]
+    inside = Image.fromarray(boat.astype(np.float32)).resize(told.shape[::-1], Image.Resampling.BOX)
+    share = float((told * np.asarray(inside)).sum() / told.sum())
+    assert share > 3 * boat.mean()
+
+
+def box_of(box: tuple[float, float, float, float]) -> NDArray[np.bool_]:
+    """A box in fractions as a mask [224, 224]."""
+    left, top, right, bottom = (round(224 * side) for side in box)
+    mask = np.zeros((224, 224), np.bool_)
+    mask[top:bottom, left:right] = True
+    return mask
+
+
+def correlation(table: NDArray[np.float32], picture: NDArray[np.generic]) -> float:
+    """Of a map with the values of a picture, at the map's resolution."""
+    values = Image.fromarray(picture.astype(np.float32)).resize(table.shape[::-1], Image.Resampling.BOX)
+    return float(np.corrcoef(table.ravel(), np.asarray(values).ravel())[0, 1])

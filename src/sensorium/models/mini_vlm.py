@@ -19,6 +19,9 @@ from sensorium.models.connectors import MlpConfig, MlpConnector, in_places
 from sensorium.models.decoder import Decoder, DecoderConfig
 from sensorium.models.efficientnet import EfficientNetConfig, EfficientNetTrunk
 
+SEEN_STAGES = (1, 2, 4, 6)
+"""The tower's stages, from 0, whose maps at 1/4, 1/8, 1/16 and 1/32 are seen."""
+
 
 @dataclass(frozen=True)
 class MiniVlmConfig:
@@ -55,8 +58,8 @@ class MiniVlmConfig:
     @property
     def channels(self) -> tuple[int, int, int, int]:
         """Channels of the tower's maps at 1/4, 1/8, 1/16 and 1/32."""
-        widths = [stage.width for stage in self.trunk.stages]
-        return widths[1], widths[2], widths[4], widths[6]
+        first, second, third, last = (self.trunk.stages[stage].width for stage in SEEN_STAGES)
+        return first, second, third, last
 
 
 class MiniVlm(nn.Module):

@@ -1,8 +1,9 @@
 """Where did it look? Attention of the tower, of the connector and of the answer over the picture, as maps.
 
-Early blocks of a tower look at edges, late ones at things. A connector that is a perceptron looks nowhere by
-itself; instead, the maps show which of the picture's tokens the answer's tokens looked at in the language
-model. A convolutional tower has no attention, either.
+A connector that is a perceptron looks nowhere by itself; instead, the maps show which of the picture's tokens
+the answer's tokens looked at in the language model. A convolutional tower has no attention weights: its maps
+show how strongly it responds at each place (Zagoruyko and Komodakis 2017, arXiv 1612.03928, section 3.1).
+That early layers look at edges and late ones at things is measured in ``benchmarks/where_it_looked.py``.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from sensorium.media.resizing.plan import ResizePlan
 from sensorium.models.blip2 import Blip2
 from sensorium.models.decoder import Decoder
 from sensorium.models.llava import Llava
+from sensorium.models.mini_vlm import SEEN_STAGES, MiniVlm
 from sensorium.models.qwen_vl.qwen_vl import QwenVl
 from sensorium.models.qwen_vl.vision import places_of
 from sensorium.models.vit import Vit
@@ -50,7 +52,8 @@ class Look:
     layer: int
     """The block's number, from 0."""
     map: NDArray[np.float32]
-    """[rows, columns], the mean over heads and over whoever looks: how much of it falls on each place."""
+    """[rows, columns]: how much falls on each place, as the mean over heads and over whoever looks, or of a
+    convolutional tower its channels' mean square."""
     covers: tuple[float, float, float, float]
     """Left, top, right, bottom of the map in pixels of the original; it may reach over its edges."""
     picture: str
@@ -62,16 +65,18 @@ def looks_of_tower(
 ) -> list[Look]:
     """Where the tower looks in an early, a middle and a late block, and the connector if it does.
 
-    Only at the view of the whole picture. Nothing for towers without attention.
+    Only at the view of the whole picture.
     """
     plan, name = item.plan, item.name
     if isinstance(network, QwenVl) and isinstance(eyes, Native):
         return _of_qwen(network, eyes, item, views)
-    if not isinstance(network, Llava | Blip2):
+    if not isinstance(network, Llava | Blip2 | MiniVlm):
         return []
     pixels = torch.from_numpy(normalise(views[0][0], eyes.spec))[None]
     first = next(network.parameters())
     pixels = pixels.to(first.device, first.dtype)
+    if isinstance(network, MiniVlm):
+        return _of_convolutions(network, pixels, item)
     vision = network.vision
     used = max(network.config.layers) if isinstance(network, Llava) else len(vision.blocks)
     found = [
@@ -135,6 +140,20 @@ def _of_vit(vision: Vit, pixels: Tensor, used: int) -> list[tuple[int, NDArray[n
             patches = asking[vision.config.prefix :].reshape(rows, columns)
             found.append((layer, patches.cpu().numpy().astype(np.float32)))
         x = block(x)
+    return found
+
+
+@torch.no_grad()
+def _of_convolutions(network: MiniVlm, pixels: Tensor, item: Item) -> list[Look]:
+    """How strongly an early, a middle and a late stage respond: the mean square over channels."""
+    levels = network.vision.levels(pixels)[1:]  # what is seen begins at 1/4
+    depth = len(network.config.trunk.stages)
+    found = []
+    for number in _early_middle_late(len(levels)):
+        stage = SEEN_STAGES[number]
+        strength = levels[number][0].float().square().mean(dim=0).cpu().numpy()
+        told = f"tower stage {stage + 1} of {depth}"
+        found.append(Look("tower", told, stage, *_cut(strength, item.plan), item.name))
     return found
 
 

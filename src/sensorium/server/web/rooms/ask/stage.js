@@ -48,6 +48,12 @@ function LookMap({ look, width, height }) {
 /** @param {AskLook} look */
 const lookName = (look) => t(`ask.part_${look.part}`, { layer: look.layer });
 
+/** The map that is drawn first: the middle one of the answer, since a decoder's last layers look at words. @param {readonly AskLook[]} looks */
+function telling(looks) {
+  const answers = looks.flatMap((look, at) => (look.part === "answer" ? [at] : []));
+  return answers[Math.floor(answers.length / 2)] ?? looks.length - 1;
+}
+
 /** Which layer's map is drawn; what the colours mean. @param {{ talk: Talk, looks: readonly AskLook[] | null, layer: number, setLayer: (layer: number) => void }} properties */
 function Layers({ talk, looks, layer, setLayer }) {
   if (!talk.looking.value || talk.busy.value || !talk.active.value) return null;
@@ -80,7 +86,7 @@ export function Stage({ talk, shownId, show }) {
   const [failed, setFailed] = useState(false);
   const width = frame?.width ?? (known?.width || 1);
   const height = frame?.height ?? (known?.height || 1);
-  const at = looks?.length ? (layer >= 0 && layer < looks.length ? layer : looks.length - 1) : 0;
+  const at = looks?.length ? (layer >= 0 && layer < looks.length ? layer : telling(looks)) : 0;
   const look = talk.looking.value && !talk.fetching.value ? looks?.[at] : null;
   useEffect(() => { setFailed(false); }, [shownId]);
   const name = frame?.name ?? known?.name ?? "";
