@@ -15,6 +15,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import tiny_answerers as tiny
 
+DRAWN = Path(__file__).parents[2] / "examples" / "drawn"
+
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory) -> dict[str, Path]:
@@ -138,6 +140,17 @@ def test_a_conversation_on_the_terminal(sensorium, folders, cup, home, monkeypat
     assert "known already" in talked.err
     assert "nowhere.png" in talked.err
     assert "other.png: 60 x 60" in talked.err
+
+
+def test_a_model_of_one_picture_begins_anew_with_another(sensorium, monkeypatch):
+    typed = f"How many signs are there?\n/image {DRAWN / 'butterfly.jpg'}\nIs there a boat?\n/help\n"
+    monkeypatch.setattr(sys, "stdin", Terminal(typed))
+    talked = sensorium("ask", DRAWN / "signs.jpg")
+    assert talked.code == 0
+    assert talked.out.split("\n")[:2] == ["number of signs: 2", "a boat: yes"]
+    assert "a new conversation" in talked.err
+    assert "no command /help; /image FILE shows" in talked.err
+    assert "sensorium: " not in talked.err
 
 
 def test_an_answer_cannot_give_orders_to_the_terminal():

@@ -83,6 +83,8 @@ def test_too_many_words(models: dict[str, Answerer]) -> None:
     line = refused(models["llava"], user("a" * 600))
     assert "takes 604 places of a context of 512, 92 too many" in line
     assert "shorten" in line
+    beside = refused(models["llava"], user(picture(), "a" * 600))
+    assert "108 too many: shorten the words" in beside
 
 
 def test_one_bad_picture_among_several_is_named(models: dict[str, Answerer], tmp_path: Path) -> None:

@@ -265,9 +265,8 @@ def _talk(answerer: Answerer, shown: list[Picture | Film], settings: Settings) -
     from sensorium.ask.conversation import Conversation
 
     console = Console(stderr=True)
-    console.print(
-        "ask away; /image FILE shows another picture, /new begins anew, /quit ends", highlight=False
-    )
+    commands = "/image FILE shows another picture, /new begins anew, /quit ends"
+    console.print(f"ask away; {commands}", highlight=False)
     conversation, waiting = Conversation(), list(shown)
     first = list(shown)
     while True:
@@ -275,15 +274,24 @@ def _talk(answerer: Answerer, shown: list[Picture | Film], settings: Settings) -
             said = Prompt.ask("[bold]you[/bold]", console=console).strip()
         except (EOFError, KeyboardInterrupt):
             return
-        if said in ("/quit", "/exit"):
+        command, _, rest = said.partition(" ")
+        if command in ("/quit", "/exit"):
             return
-        if said == "/new":
+        if command == "/new":
             conversation, waiting = Conversation(), list(first)
-        elif said.startswith("/image"):
+        elif command == "/image":
             try:
-                waiting.append(_opened(Path(said.removeprefix("/image").strip()).expanduser()))
+                waiting.append(_opened(Path(rest.strip()).expanduser()))
             except SensoriumError as error:
                 console.print(str(error), style="red", markup=False, highlight=False)
+                continue
+            most = answerer.eyes.most_pictures
+            if most is not None and len(conversation.shown) + len(waiting) > most:
+                pictures = "one picture" if most == 1 else f"{most} pictures"
+                console.print(f"the model sees {pictures} at once: a new conversation", highlight=False)
+                conversation, waiting = Conversation(), waiting[-1:]
+        elif command.startswith("/"):
+            console.print(f"no command {command}; {commands}", markup=False, highlight=False)
         elif said:
             conversation, waiting = _turn(answerer, conversation, said, waiting, settings)
 

@@ -188,7 +188,7 @@ def refuse_too_many(name: str, eyes: Eyes, items: Sequence[Item], *, words: int,
         f"the conversation takes {places + 1} places of a context of {eyes.text.context_length}, "
         f"{excess} too many"
     )
-    if not items:
+    if words + 1 > eyes.text.context_length:  # without any picture, too
         raise SensoriumError(f"{start}: shorten the words or begin a new conversation")
     taken, fits = words + 1, 0
     for item in items:
@@ -200,5 +200,5 @@ def refuse_too_many(name: str, eyes: Eyes, items: Sequence[Item], *, words: int,
     each = sum(item.tokens for item in items)
     raise SensoriumError(
         f"{start}: {things} take{'s' if len(items) == 1 else ''} {each} of them, and {fits} would fit: "
-        "show fewer, give each fewer tokens (--tokens), or begin a new conversation"
+        "show fewer, give each fewer tokens (--tokens), shorten the words or begin a new conversation"
     )
