@@ -35,8 +35,9 @@ PATIENCE = 300_000
 WATCH = """() => {
   window.painted = []; let begun = null;
   addEventListener("pointerup", (event) => { begun = event.timeStamp; }, true);
-  new MutationObserver(() => {
-    if (begun === null) return;
+  const drawn = (change) => change.target.closest?.(".cut-masks, .cut-marks");
+  new MutationObserver((changes) => {  // masks and points change with the answer, buttons before
+    if (begun === null || !changes.some(drawn)) return;
     const from = begun; begun = null;
     requestAnimationFrame(() => setTimeout(() => window.painted.push(performance.now() - from)));
   }).observe(document.querySelector(".cut"),
@@ -117,6 +118,7 @@ def main() -> None:
                 understood.append(one[0])
                 fresh += one[1]
                 refined += one[2]
+            page.remove_listener("response", answered)
     print(f"understood: {', '.join(f'{one:.0f}' for one in understood)} ms")
     for name, values in (("click", fresh), ("refine", refined), ("server", server)):
         median, p95 = quantile(values, 0.5), quantile(values, 0.95)

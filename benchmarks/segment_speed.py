@@ -24,6 +24,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from types import ModuleType
@@ -313,6 +314,15 @@ def measure_mini_sam(folder: Path, photo: Image.Image, rounds: int, clicks: int)
     print("a click, to masks of the picture")
     report(
         interleaved({"sensorium": lambda: mini.cut(embedding, click(next(place)))}, clicks),
+        ratio_goal=None,
+        p95_goal=25.0,
+    )
+    memory = mini.cut(embedding, click(next(place))).memory
+    print("a click that corrects an answer")
+    report(
+        interleaved(
+            {"sensorium": lambda: mini.cut(embedding, replace(click(next(place)), memory=memory))}, clicks
+        ),
         ratio_goal=None,
         p95_goal=25.0,
     )

@@ -1,4 +1,4 @@
-"""mini-sam looks twice: a mirrored question has the mirrored answer. Masks have no specks."""
+"""mini-sam looks twice where an answer is refined. Masks have no specks."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 
 from sensorium.models.efficientnet import EfficientNetConfig, Stage
 from sensorium.models.sam import mirrored
+from sensorium.models.sam.agreement import expected_overlaps
 from sensorium.models.sam.prompt_encoder import BACKGROUND, BOTTOM_RIGHT, FOREGROUND, PADDING, TOP_LEFT
 from sensorium.models.sam.sam import Sam
 from sensorium.models.sam.tidy import tidied
@@ -36,22 +37,23 @@ PROMPTS = [
 
 @torch.no_grad()
 @pytest.mark.parametrize(("places", "meaning"), PROMPTS)
-def test_a_mirrored_question_has_the_mirrored_answer(
+def test_a_second_look_at_the_mirror_image_corrects_the_first(
     network: Sam, places: list[list[float]], meaning: list[int]
 ) -> None:
     points, labels = torch.tensor([places]), torch.tensor([meaning])
     pixels = torch.randn(1, 3, SIDE, SIDE)
     masks = torch.randn(1, 1, SIDE // 2, SIDE // 2)
     answer = mirrored.decode(network, mirrored.embed(network, pixels), points, labels, masks)
-    turned = mirrored.decode(
-        network,
-        mirrored.embed(network, pixels.flip(-1)),
-        mirrored.mirror(points, labels, SIDE),
-        labels,
-        masks.flip(-1),
-    )
-    assert torch.allclose(answer[0], turned[0].flip(-1), atol=1e-4)
-    assert torch.allclose(answer[1], turned[1], atol=1e-5)
+    first, _ = network.decode(network.look(network.embed(pixels), masks), points, labels)
+    mirror_image = network.embed(torch.flip(pixels, [-1]))
+    before = torch.flip(first[:, :1], [-1])
+    across = points.clone()
+    across[..., 0] = SIDE - 1 - points[..., 0]
+    if BOTTOM_RIGHT in meaning:  # the corners of a box stay top left and bottom right
+        across[0, -2:, 0] = across[0, -2:, 0].flip(0)
+    second, quality = network.decode(network.look(mirror_image, before), across, labels)
+    assert torch.allclose(answer[0], torch.flip(second, [-1]), atol=1e-4)
+    assert torch.allclose(answer[1], quality, atol=1e-5)
 
 
 @torch.no_grad()
@@ -86,3 +88,16 @@ def test_specks_go_unless_somebody_clicked_there() -> None:
     kept = tidied(logits, clicks, np.array([FOREGROUND, BACKGROUND, BACKGROUND, FOREGROUND]))
     assert np.array_equal(kept, logits)
     assert np.array_equal(tidied(np.full((8, 8), -1.0, np.float32), *nowhere), np.full((8, 8), -1.0))
+
+
+def test_where_candidates_differ_little_is_expected_of_each() -> None:
+    whole = np.zeros((3, 20, 20), np.bool_)
+    whole[:, 5:15, 5:15] = True
+    sure = np.ones(3)
+    assert expected_overlaps(whole, sure).tolist() == pytest.approx([1, 1, 1])
+    assert expected_overlaps(whole, np.array([1.0, 0.5, 0.0])).tolist() == pytest.approx([1, 0.5, 0])
+    part = whole.copy()
+    part[2] = False
+    part[2, 5:10, 5:10] = True  # a quarter of the others
+    assert expected_overlaps(part, sure).tolist() == pytest.approx([0.75, 0.75, 0.5])
+    assert expected_overlaps(np.zeros((3, 20, 20), np.bool_), sure).tolist() == pytest.approx([1, 1, 1])

@@ -1,7 +1,8 @@
-"""Two looks for mini-sam: at the picture and at its mirror image, whose answers are averaged.
+"""Two looks for mini-sam: the second, at the mirror image of the picture, corrects what the first answered.
 
-A small network errs in other places when left and right are exchanged. A second look doubles what an answer
-costs, so that only those have it that refine an earlier one. The published networks look once.
+A small network errs in other places when left and right are exchanged, and gets nearer when it sees its own
+answer. A second look doubles what an answer costs, so that only those have it that refine an earlier one. The
+published networks look once.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from torch import Tensor
 from sensorium.models.sam.prompt_encoder import BOTTOM_RIGHT, TOP_LEFT
 from sensorium.models.sam.pyramid import Pyramid
 from sensorium.models.sam.sam import Sam
+
+_MOST = 32.0  # of a logit of an earlier answer, as in training
 
 
 def embed(network: Sam, pixels: Tensor) -> Tensor:
@@ -28,7 +31,7 @@ def decode(
     """Logits ``[p, 1 + c, 4 grid, 4 grid]`` and qualities ``[p, 1 + c]`` as ``Sam.decode``.
 
     ``embedding`` as ``embed`` makes it; ``masks`` are earlier logits ``[p, 1, 4 grid, 4 grid]``: with them
-    the answers of all looks are averaged.
+    there is a second look, which starts from the single answer of the first.
     """
     encoder = network.image_encoder
     width = 2 * encoder.config.out_channels if isinstance(encoder, Pyramid) else embedding.shape[1]
@@ -36,10 +39,10 @@ def decode(
     logits, quality = network.decode(network.look(looks[0], masks), points, labels)
     if masks is None or len(looks) == 1:
         return logits, quality
-    side = network.look(looks[1], masks.flip(-1))
+    before = logits[:, :1].clamp(-_MOST, _MOST).flip(-1)
     turned = mirror(points, labels, network.config.vision.image_size)
-    other, guess = network.decode(side, turned, labels)
-    return (logits + other.flip(-1)) / 2, (quality + guess) / 2
+    logits, quality = network.decode(network.look(looks[1], before), turned, labels)
+    return logits.flip(-1), quality
 
 
 def mirror(points: Tensor, labels: Tensor, size: int) -> Tensor:

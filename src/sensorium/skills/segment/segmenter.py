@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from sensorium.errors import SensoriumError
 from sensorium.media.image import PREPARATION_VERSION, extent, fit_image, placement, to_rgb
+from sensorium.models.sam.agreement import expected_overlaps
 from sensorium.models.sam.tidy import tidied
 from sensorium.skills.segment import prompts, storage
 from sensorium.skills.segment.masks import Geometry, Mask, levelled, mask_of, stability_of
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float32]
 TOGETHER = 16  # prompts that are decoded at once: more gain nothing, and each takes some 20 MB at full size
-_FORM = 6  # of the graphs: raised whenever one takes other inputs
+_FORM = 7  # of the graphs: raised whenever one takes other inputs or computes otherwise
 KEPT = 4  # embeddings kept in memory, some 8 MB each at full size
 
 
@@ -112,7 +113,7 @@ class Segmenter:
 
     @cached_property
     def is_small(self) -> bool:
-        """Whether it is one of ours, which looks twice and whose masks are freed of specks.
+        """Whether it is one of ours: it looks twice, its masks are freed of specks, its candidates compared.
 
         As ``models/sam/mirrored`` knows from the network; read in the config, since torch is slow to load.
         """
@@ -169,12 +170,14 @@ class Segmenter:
             logits, quality = self.decode(embedding, points, labels)
         wanted = slice(1, None) if prompt.is_ambiguous else slice(0, 1)
         chosen, qualities = logits[0, wanted], quality[0, wanted]
-        stable = stability_of(chosen)
-        best = int(qualities.argmax())
-        memory = np.clip(chosen[best], -32, 32)
+        raw = chosen
         if self.is_small:
             cells = (points[0] + 0.5) * (geometry.grid / geometry.square)
             chosen = np.stack([tidied(one, cells, labels[0]) for one in chosen])
+        stable = stability_of(chosen)
+        if self.is_small and len(chosen) > 1:
+            qualities = expected_overlaps(chosen > 0, stable).astype(np.float32)
+        memory = np.clip(raw[int(qualities.argmax())], -32, 32)
         masks = [
             mask_of(
                 geometry.spread(chosen[i]) > 0, float(qualities[i]), float(stable[i]), (geometry, chosen[i])
