@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -393,6 +394,33 @@ def test_it_fits_a_phone_in_both_languages(chromium, discs, locale, hint, select
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
         missing = re.findall(r"(?m)^[a-z]+\.[a-z_]+$", page.inner_text(".cut"))
         assert not missing
+
+
+def test_a_cut_out_is_sent_to_the_editor(chromium, indexed, tmp_path):
+    library = tmp_path / "library"
+    shutil.copytree(indexed, library, ignore=shutil.ignore_patterns("*.lock"))
+    painter = tmp_path / "painter.py"
+    painter.write_text("import sys; assert sys.argv[1].endswith('.png')")
+    editor = f"{shlex.quote(sys.executable)} {shlex.quote(str(painter))}"
+    program = (str(HERE / "disc_program.py"),)
+    with serving(library, "--editor", editor, program=program) as server, watched(chromium, server) as seen:
+        page = open_cut(seen)
+        send = page.get_by_role("button", name="Send to painter")
+        expect(send).to_be_disabled()
+        click(page, MIDDLE)
+        expect(page.locator(".cut-edge")).to_have_count(2)
+        send.click()
+        expect(said(page)).to_have_text(
+            "Opened in painter; kept in the library's folder cut-outs as IMG_0018-cut.png."
+        )
+        with (
+            Image.open(library / "cut-outs" / "IMG_0018-cut.png") as image,
+            Image.open(EXAMPLES / FLOWER) as whole,
+        ):
+            assert image.size == whole.size
+            alpha = np.array(image.getchannel("A"))
+        assert alpha[round(MIDDLE[1] * image.height), round(MIDDLE[0] * image.width)] == 255
+        assert alpha[0, 0] == 0
 
 
 @pytest.mark.slow

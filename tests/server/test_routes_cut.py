@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 
@@ -14,8 +15,10 @@ from cutting_fakes import RADII, DiscCutter
 from PIL import ExifTags, Image
 from serving import application, beside, index, local_client, make_library, problem, stranger, token_of
 
-from sensorium.errors import ModelNotFoundError
+from sensorium.errors import ModelNotFoundError, SensoriumError
 from sensorium.server.api.cutting import outline
+from sensorium.server.pictures import editing
+from sensorium.server.settings import ServerSettings
 from sensorium.skills.segment.masks import from_rle, mask_of
 
 API = "/api/v1"
@@ -309,3 +312,77 @@ def test_whoever_may_look_may_cut(kept, cutter):
         number = photo(asking)
         answer = asking.post(f"{API}/photos/{number}/cut.png", json={"points": [[900, 700, 1]]})
         assert answer.status_code == 200
+
+
+@pytest.fixture
+def editor(tmp_path):
+    """A program that notes which file it was told to open, and the note."""
+    program, note = tmp_path / "painter.py", tmp_path / "note"
+    program.write_text(f"import pathlib, sys\npathlib.Path({str(note)!r}).write_text(sys.argv[1], 'utf-8')\n")
+    return (sys.executable, str(program)), note
+
+
+def test_a_cut_out_is_opened_in_the_editor_and_kept(kept, editor):
+    command, note = editor
+    with local_client(application(kept, editor=command)) as asking:
+        number = photo(asking)
+        looked = asking.post(f"{API}/photos/{number}/cut/embed").json()
+        assert looked["editor"] == "painter"
+        wanted = {"points": [[1000, 750, 1]]}
+        answers = [asking.post(f"{API}/photos/{number}/cut/edit", json=wanted) for _ in range(2)]
+        assert [answer.status_code for answer in answers] == [200, 200]
+        assert [answer.json()["name"] for answer in answers] == [
+            "large photo-cut.png",
+            "large photo-cut-2.png",
+        ]
+        for _ in range(200):
+            if note.exists() and note.read_text("utf-8").endswith(".png"):
+                break
+            time.sleep(0.05)
+        opened = note.read_text("utf-8")
+        files = sorted(str(path) for path in (kept / "cut-outs").iterdir())
+        assert opened in files
+        assert len(files) == 2
+        with Image.open(opened) as image:
+            assert (image.mode, image.size) == ("RGBA", (WIDTH, HEIGHT))
+            assert np.array_equal(np.array(image), saved(asking, wanted))
+
+
+def test_without_an_editor_the_page_is_offered_none(asking):
+    number = photo(asking)
+    assert asking.post(f"{API}/photos/{number}/cut/embed").json()["editor"] is None
+    refused = asking.post(f"{API}/photos/{number}/cut/edit", json={"points": [[1000, 750, 1]]})
+    problem(refused, 409, "no_editor")
+
+
+def test_an_editor_that_does_not_start_is_told_and_the_cut_out_kept(kept, tmp_path):
+    gone = tmp_path / "gone"
+    with local_client(application(kept, editor=(str(gone),))) as asking:
+        path = f"{API}/photos/{photo(asking, 'turned.jpg')}/cut/edit"
+        told = problem(asking.post(path, json={"points": [[1000, 750, 1]]}), 502, "editor_failed")
+        assert "turned-cut.png" in told["detail"]
+        assert str(tmp_path) not in told["detail"]
+        assert (kept / "cut-outs" / "turned-cut.png").is_file()
+
+
+@pytest.mark.parametrize("options", [{"sign_in": True}, {"host": "192.0.2.1", "without_tls": True}])
+def test_an_editor_goes_only_with_a_server_of_this_machine_alone(tmp_path, options):
+    with pytest.raises(SensoriumError, match="--editor opens windows on this machine"):
+        ServerSettings(library=tmp_path, editor=("gimp",), **options)
+
+
+def test_the_editor_is_a_program_and_its_arguments():
+    assert editing.command_of(f'"{sys.executable}" -a Preview')[1:] == ("-a", "Preview")
+    assert editing.name_of(("/usr/bin/open", "-a", "Preview")) == "Preview"
+    for wrong in ("", "no-such-program-here", '"open'):
+        with pytest.raises(SensoriumError, match="--editor"):
+            editing.command_of(wrong)
+
+
+def test_long_names_are_shortened_and_nothing_is_left_of_what_failed(tmp_path):
+    path = editing.keep(b"content", tmp_path, "\u6a31" * 80 + "-cut.png")
+    assert path.read_bytes() == b"content"
+    assert path.name == "\u6a31" * 66 + ".png"
+    with pytest.raises(TypeError):
+        editing.keep("no bytes", tmp_path, "other.png")
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]

@@ -68,12 +68,22 @@ def serve(
         str,
         typer.Option("--ask-model", metavar="NAME", help="The model that answers questions about photos."),
     ] = ASK_MODEL,
+    editor: Annotated[
+        str | None,
+        typer.Option(
+            "--editor",
+            metavar="PROGRAM",
+            help='Image editor of this machine to which the page sends cut-outs: gimp, "open -a Preview".',
+            show_default=False,
+        ),
+    ] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in your browser.")] = False,
 ) -> None:
     """Show the photo library in a browser, on this machine or, with a token, on others."""
     from sensorium.photos.files.names import printable
     from sensorium.photos.library import default_folder
     from sensorium.server import running
+    from sensorium.server.pictures import editing
     from sensorium.server.settings import ServerSettings
 
     folder = (library.expanduser() if library is not None else default_folder()).absolute()
@@ -90,6 +100,7 @@ def serve(
         ahead=5.0,
         cut_model=cut_model,
         ask_model=ask_model,
+        editor=editing.command_of(editor) if editor is not None else (),
     )
 
     def ready(server: Ready) -> None:

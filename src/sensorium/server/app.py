@@ -81,6 +81,7 @@ def create_app(
                 cut_model=settings.cut_model,
                 cutter=cutter,
                 ask_model=settings.ask_model,
+                editor=settings.editor,
                 answering=answering,
             )
             app.state.services = services

@@ -71,6 +71,7 @@ class Services:
         cut_model: The name or the folder of the model that cuts things out of photos.
         cutter: Opens it by name; the installed and pulled ones when absent.
         ask_model: The name or the folder of the model that answers questions about photos.
+        editor: The image editor of this machine and its arguments; empty: there is none.
         answering: The module whose ``main`` the process of that model runs.
 
     Raises LibraryError when the library cannot be opened.
@@ -87,6 +88,7 @@ class Services:
         cut_model: str = CUT_MODEL,
         cutter: SegmenterLoader | None = None,
         ask_model: str = ASK_MODEL,
+        editor: tuple[str, ...] = (),
         answering: str = ANSWERING,
     ) -> None:
         self.folder = folder
@@ -101,6 +103,7 @@ class Services:
         self.decoders = Decoders()
         self.cutting = Cutting(self.encoding, self.decoders, cut_model, loader=cutter)
         self.asking = Asking(self.decoders, ask_model, program=answering)
+        self.editor = editor
         self.contents = Contents()
         self.thumbnails = Thumbnails(folder / "thumbnails", self.decoders)
         self.uploads = Uploads()

@@ -50,6 +50,7 @@ class ServerSettings:
         ahead: Seconds without a request after which small pictures are made ahead; None: never.
         cut_model: The name or the folder of the model that cuts things out of photos.
         ask_model: The same of the model that answers questions about photos.
+        editor: The image editor of this machine and its arguments, to which cut-outs can be sent; else empty.
         patience: With slow clients, and with many.
         loopback: Whether only this machine reaches the server; follows from the host.
         names: Names and addresses by which it may be asked for, besides those of this machine.
@@ -67,6 +68,7 @@ class ServerSettings:
     ahead: float | None = None
     cut_model: str = CUT_MODEL
     ask_model: str = ASK_MODEL
+    editor: tuple[str, ...] = ()
     patience: Patience = Patience()
     loopback: bool = field(init=False)
     names: frozenset[str] = field(init=False)
@@ -92,6 +94,11 @@ class ServerSettings:
         # Frozen for everybody else; these two follow from the rest.
         object.__setattr__(self, "loopback", loopback)
         object.__setattr__(self, "names", frozenset(names))
+        if self.editor and not self.open_to_the_owner:
+            raise SensoriumError(
+                "--editor opens windows on this machine: it goes with a server that its owner alone reaches, "
+                "without --host and --sign-in"
+            )
 
     @property
     def tls(self) -> bool:

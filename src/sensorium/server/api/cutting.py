@@ -51,12 +51,23 @@ class CutOutRequest(CutRequest):
 
 
 class Looked(Document):
-    """A photo that was looked at, ready for clicks: its upright size, the model, and milliseconds."""
+    """A photo that was looked at, ready for clicks: its upright size, the model, and milliseconds.
+
+    ``editor`` is the name of the program to which the caller can send cut-outs, null when there is none.
+    """
 
     width: int
     height: int
     model: str
     took: float
+    editor: str | None
+
+
+class Edited(Document):
+    """A cut-out that was opened in the editor: its file's name in the library's folder of cut-outs."""
+
+    name: str
+    editor: str
 
 
 class RunLengths(Document):

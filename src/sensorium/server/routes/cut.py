@@ -15,23 +15,25 @@ from fastapi.responses import Response
 
 from sensorium.photos.files.names import printable
 from sensorium.photos.files.originals import Original, original_of
-from sensorium.server.api.cutting import CutAnswer, CutOutRequest, CutRequest, Looked, cut_document
+from sensorium.server.api.cutting import CutAnswer, CutOutRequest, CutRequest, Edited, Looked, cut_document
+from sensorium.server.api.problems import Problem
 from sensorium.server.api.rendering import answer
-from sensorium.server.pictures import media
-from sensorium.server.routes.common import PREFIX, VIEW, Id, Shared
+from sensorium.server.pictures import editing, media
+from sensorium.server.routes.common import ADMIN, PREFIX, VIEW, Id, Shared, Viewer
 from sensorium.server.services import Services
 from sensorium.server.tasks.cutting import Asked, View
 
 router = APIRouter(prefix=PREFIX, tags=["cut"])
 
 
-@router.post("/photos/{photo_id}/cut/embed", response_model=Looked, dependencies=VIEW)
-async def look_at_photo(services: Shared, photo_id: Id) -> Response:
+@router.post("/photos/{photo_id}/cut/embed", response_model=Looked)
+async def look_at_photo(services: Shared, caller: Viewer, photo_id: Id) -> Response:
     """Look at a photo, so that the first click need not wait for it."""
     begun = time.perf_counter()
     width, height = (await _view(services, photo_id)).size
     took = _since(begun)
-    return answer(Looked(width=width, height=height, model=services.cutting.model, took=took))
+    editor = editing.name_of(services.editor) if services.editor and caller.may("admin") else None
+    return answer(Looked(width=width, height=height, model=services.cutting.model, took=took, editor=editor))
 
 
 @router.post("/photos/{photo_id}/cut", response_model=CutAnswer, dependencies=VIEW)
@@ -53,12 +55,34 @@ async def cut_photo(services: Shared, photo_id: Id, wanted: CutRequest) -> Respo
 )
 async def save_cut_out(services: Shared, photo_id: Id, wanted: CutOutRequest) -> Response:
     """The thing alone with a soft edge, as PNG at the original's full size; the rest is transparent."""
+    content, name = await _cut_out(services, photo_id, wanted)
+    headers = {"content-disposition": _attachment(name), "cache-control": "no-store"}
+    return Response(content, media_type="image/png", headers=headers)
+
+
+@router.post("/photos/{photo_id}/cut/edit", response_model=Edited, dependencies=ADMIN)
+async def edit_cut_out(services: Shared, photo_id: Id, wanted: CutOutRequest) -> Response:
+    """Keep the cut-out in the library's folder of cut-outs, and open it in this machine's image editor."""
+    if not services.editor:
+        raise Problem(409, "no_editor", "no image editor was named: start the server with --editor PROGRAM")
+    content, name = await _cut_out(services, photo_id, wanted)
+    folder = services.folder / editing.FOLDER
+    path = await anyio.to_thread.run_sync(editing.keep, content, folder, name)
+    called = editing.name_of(services.editor)
+    try:
+        await anyio.to_thread.run_sync(editing.start, services.editor, path)
+    except OSError as error:
+        detail = f"{called} did not start ({error.strerror or error}); the cut-out is kept as {path.name}"
+        raise Problem(502, "editor_failed", detail) from error
+    return answer(Edited(name=path.name, editor=called))
+
+
+async def _cut_out(services: Services, photo_id: int, wanted: CutOutRequest) -> tuple[bytes, str]:
+    """The finished PNG, and the name of its file."""
     original = await _original(services, photo_id)
     view = await services.cutting.look(original)
     content = await services.cutting.cut_out(original, view, _asked(wanted), cropped=wanted.cropped)
-    name = f"{PurePath(printable(original.name)).stem or 'photo'}-cut.png"
-    headers = {"content-disposition": _attachment(name), "cache-control": "no-store"}
-    return Response(content, media_type="image/png", headers=headers)
+    return content, f"{PurePath(printable(original.name)).stem or 'photo'}-cut.png"
 
 
 async def _view(services: Services, photo_id: int) -> View:

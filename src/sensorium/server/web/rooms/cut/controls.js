@@ -87,6 +87,7 @@ const COPIES = () => "clipboard" in navigator && "write" in navigator.clipboard 
 export function Actions({ work, name, zoomBy, cropped, setCropped }) {
   const none = work.step.value === null;
   const saving = work.saving.value;
+  const editor = work.looked.value?.editor;
   return html`<div class="cut-actions" role="toolbar" aria-label=${t("cut.toolbar")}>
     <${Button} icon="undo-2" kind="quiet" label=${t("action.undo")} disabled=${!work.canUndo.value} onClick=${() => work.travel(-1)} />
     <${Button} icon="redo-2" kind="quiet" label=${t("cut.redo")} disabled=${!work.canRedo.value} onClick=${() => work.travel(1)} />
@@ -95,6 +96,7 @@ export function Actions({ work, name, zoomBy, cropped, setCropped }) {
     <label class="cut-check"><input type="checkbox" checked=${cropped} onChange=${(/** @type {any} */ event) => setCropped(event.currentTarget.checked)} />
       <span>${t("cut.cropped")}</span></label>
     ${COPIES() && html`<${Button} icon="copy" kind="quiet" label=${t("cut.copy")} disabled=${none || saving} onClick=${() => work.copy(cropped)} />`}
+    ${editor && html`<${Button} icon="square-pen" kind="quiet" label=${t("cut.edit", { editor })} disabled=${none || saving} onClick=${() => work.edit(cropped)} />`}
     <${Button} icon="download" kind="primary" disabled=${none} busy=${saving} onClick=${() => work.save(name, cropped)}>${t("cut.save")}<//>
   </div>`;
 }

@@ -34,7 +34,7 @@ export function selected(step) {
 export function workOn(id) {
   const path = `/photos/${id}/cut`;
   /** Size of the upright original, once it was looked at. */
-  const looked = signal(/** @type {{ width: number, height: number } | null} */ (null));
+  const looked = signal(/** @type {{ width: number, height: number, editor: string | null } | null} */ (null));
   const line = signal(/** @type {Line} */ ({ text: t("cut.looking"), busy: true }));
   const steps = signal(/** @type {readonly (Step | null)[]} */ ([null]));
   const at = signal(0);
@@ -173,14 +173,13 @@ export function workOn(id) {
     tell();
   }
 
-  /** @param {(body: object) => Promise<void>} work @param {boolean} cropped @param {string} done */
+  /** @param {(body: object) => Promise<string | void>} work may say what was done @param {boolean} cropped @param {string} done */
   async function take(work, cropped, done) {
     const now = step.value;
     if (!now || saving.value) return;
     saving.value = true;
     try {
-      await work({ ...now.prompt, cropped });
-      line.value = { text: done };
+      line.value = { text: (await work({ ...now.prompt, cropped })) || done };
     } catch (error) {
       fail(error instanceof DOMException && error.name === "NotAllowedError" ? new Error(t("cut.not_copied")) : error);
     } finally {
@@ -200,6 +199,11 @@ export function workOn(id) {
     copy: (cropped) => take((body) => navigator.clipboard.write([new ClipboardItem({
       "image/png": request("POST", `${path}.png`, { body }).then((answer) => answer.blob()), // made now: browsers ask for it at the click
     })]), cropped, t("cut.copied")),
+    /** Opens the cut-out in the image editor of the machine that serves. @param {boolean} cropped */
+    edit: (cropped) => take(async (body) => {
+      const { name, editor } = await api.post(`${path}/edit`, body);
+      return t("cut.edited", { editor, name });
+    }, cropped, ""),
     /** Calls off what is under way. */
     end: () => ending.abort(),
   };
