@@ -52,8 +52,8 @@ class Look:
     layer: int
     """The block's number, from 0."""
     map: NDArray[np.float32]
-    """[rows, columns]: how much falls on each place, as the mean over heads and over whoever looks, or of a
-    convolutional tower its channels' mean square."""
+    """[rows, columns]: the share that falls on each place, as the mean over heads and over whoever looks, or
+    of the squares of a convolutional tower's channels."""
     covers: tuple[float, float, float, float]
     """Left, top, right, bottom of the map in pixels of the original; it may reach over its edges."""
     picture: str
@@ -151,9 +151,10 @@ def _of_convolutions(network: MiniVlm, pixels: Tensor, item: Item) -> list[Look]
     found = []
     for number in _early_middle_late(len(levels)):
         stage = SEEN_STAGES[number]
-        strength = levels[number][0].float().square().mean(dim=0).cpu().numpy()
+        strength = levels[number][0].float().square().mean(dim=0)
+        share = strength / strength.sum().clamp(min=1e-12)
         told = f"tower stage {stage + 1} of {depth}"
-        found.append(Look("tower", told, stage, *_cut(strength, item.plan), item.name))
+        found.append(Look("tower", told, stage, *_cut(share.cpu().numpy(), item.plan), item.name))
     return found
 
 
