@@ -232,10 +232,9 @@ def test_a_real_network_answers_in_every_frame(network: Segmenter, size: tuple[i
     json.dumps([one.mask.document() for one in found if one.mask])
 
 
-@pytest.mark.real_weights
 def test_a_trained_network_follows_a_thing_over_a_picture() -> None:
     """Once clicked, on a star that moves, turns and then leaves."""
-    film = along(across(30, (60, 60), (8, 5)), side=70)
+    film = along(across(33, (60, 60), (8, 5)), side=70)
     found = list(propagate(load(CUT_MODEL), [one.image for one in film], Prompt(((60, 60, 1),))))
     shares = reached(found, film)
     whole = film[0].truth.sum()
