@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sensorium.cli.options import JsonOption
 from sensorium.errors import SensoriumError
 from sensorium.weights import ASK_MODEL
 
@@ -32,7 +33,6 @@ Words = Annotated[
     ),
 ]
 ModelName = Annotated[str, typer.Option("--model", metavar="NAME", help="The model that answers.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 BoxesFile = Annotated[
     Path | None,
     typer.Option(
@@ -98,7 +98,7 @@ def register(app: typer.Typer) -> None:
 def ask(
     words: Words,
     model: ModelName = ASK_MODEL,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
     boxes: BoxesFile = None,
     explain: ExplainFolder = None,
     tokens: Tokens = None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sensorium.cli.photos import JsonOption, LibraryOption
+from sensorium.cli.options import JsonOption, LibraryOption
 
 if TYPE_CHECKING:
     from sensorium.photos.collections.browse import Card

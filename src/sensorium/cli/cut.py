@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sensorium.cli import cut_files
+from sensorium.cli.options import JsonOption
 from sensorium.errors import BadImageError, SensoriumError
 from sensorium.weights import CUT_MODEL
 
@@ -74,7 +75,6 @@ Output = Annotated[
         show_default=False,
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -95,7 +95,7 @@ def cut(
     model: ModelName = CUT_MODEL,
     reader: Reader = "sensorium/mini-clip",
     output: Output = None,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Cut a thing out of a picture: what you point at, box or name, with a transparent ground."""
     from sensorium.cli import cut_video

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sensorium.cli.photos import JsonOption, LibraryOption
+from sensorium.cli.options import JsonOption, LibraryOption
 
 if TYPE_CHECKING:
     from sensorium.photos.describe.passes import Completed, PassStatus

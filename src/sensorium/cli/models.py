@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sensorium import settings
+from sensorium.cli.options import JsonOption
 from sensorium.errors import CheckpointError, ModelNotFoundError, SensoriumError
 
 if TYPE_CHECKING:
@@ -19,12 +20,11 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="List, pull, check and export the models.", no_args_is_help=True)
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Name = Annotated[str, typer.Argument(help="A hub name (owner/name), an embedded name, or a folder.")]
 
 
 @app.command("list")
-def list_models(as_json: Json = False) -> None:
+def list_models(as_json: JsonOption = False) -> None:
     """List the models of the catalog and those on this machine."""
     from sensorium.weights import catalog
 
@@ -50,7 +50,7 @@ def list_models(as_json: Json = False) -> None:
 
 
 @app.command()
-def show(name: Name, as_json: Json = False) -> None:
+def show(name: Name, as_json: JsonOption = False) -> None:
     """Show where a model comes from, what it is good for, and how it prepares pictures and words."""
     from sensorium.weights import catalog
     from sensorium.weights.files import find
@@ -85,7 +85,7 @@ def pull(
     revision: Annotated[
         str | None, typer.Option(help="A commit of its repository; the catalog's pin by default.")
     ] = None,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Download a model: only the needed files, resumed after an interruption, their hashes checked."""
     from sensorium.weights.files import find, find_onnx
@@ -109,7 +109,7 @@ def pull(
 
 
 @app.command()
-def verify(name: Name, as_json: Json = False) -> None:
+def verify(name: Name, as_json: JsonOption = False) -> None:
     """Check a model: hashes, preparation fields, vocabulary, and a strict load of every weight."""
     from sensorium.weights.files import folder_of
 
@@ -134,7 +134,7 @@ def verify(name: Name, as_json: Json = False) -> None:
 def export(
     name: Name,
     output: Annotated[Path, typer.Option("-o", "--output", help="A new folder.")],
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write a model as a folder in the hub's layout, which other libraries read."""
     from sensorium.weights.files import find

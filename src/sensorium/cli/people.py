@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from sensorium.cli.photos import JsonOption, LibraryOption
+from sensorium.cli.options import JsonOption, LibraryOption
 
 if TYPE_CHECKING:
     from sensorium.photos.people import People

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from sensorium.cli.options import JsonOption, LibraryOption
 from sensorium.cli.queries import looks, reading_line, understood
 
 if TYPE_CHECKING:
@@ -31,16 +32,6 @@ if TYPE_CHECKING:
 _SHOWN = 20  # refusals listed in full for people; --json and `status` list all
 _WIDEST = 10_000
 
-LibraryOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--library",
-        metavar="DIR",
-        help="Where the library is kept. Default: $SENSORIUM_LIBRARY, else a folder of your user's.",
-        show_default=False,
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 CountOption = Annotated[int, typer.Option("-k", metavar="N", help="How many photos to show.")]
 SheetOption = Annotated[
     Path | None,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sensorium.cli.photos import LibraryOption
+from sensorium.cli.options import LibraryOption
 from sensorium.weights import ASK_MODEL, CUT_MODEL
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sensorium.cli.photos import LibraryOption
+from sensorium.cli.options import LibraryOption
 
 if TYPE_CHECKING:
     from sensorium.photos.files.watch import Event, Watch
