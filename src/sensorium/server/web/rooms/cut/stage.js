@@ -39,7 +39,7 @@ function Masks({ work }) {
   return html`<svg class="cut-masks" viewBox=${`0 0 ${width} ${height}`} preserveAspectRatio="none" aria-hidden="true">
     ${outline && html`<path class="cut-veil" d=${`M0 0H${width}V${height}H0Z${outline}`} />
       <path class="cut-edge cut-edge-dark" d=${outline} /><path class="cut-edge" d=${outline} />`}
-    ${hovered && html`<path class="cut-hover" d=${hovered} />`}
+    ${hovered !== outline && hovered && html`<path class="cut-hover" d=${hovered} />`}
   </svg>`;
 }
 
