@@ -6,7 +6,7 @@
 The photographs and the queries with answers are those of ``mini_clip_eval``; ``search_quality.json`` holds
 queries that none of them answers, and gibberish. The search's constants were set on other photos (those of
 the cut-off on captioned training photos, each seen by a head that was trained without it), but the arithmetic
-was chosen after a first look at the figures here, so these are not blind.
+was chosen after a first look at the figures here, and so was the threshold for parts, so these are not blind.
 Intervals: 95 %, percentile bootstrap over queries.
 """
 
@@ -16,7 +16,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,9 @@ from mini_clip_eval.photos import LIST, fetch
 from mini_clip_quality import QUERIES, Interval, Query, bootstrap, embed_photos, load_queries
 from sensorium import settings
 from sensorium.errors import SensoriumError
-from sensorium.photos.search import calibration
+from sensorium.media.image import read_image
+from sensorium.photos.describe.regions import embedded, prepared
+from sensorium.photos.search import calibration, parts
 from sensorium.photos.search.calibration import Calibration
 from sensorium.photos.search.ranking import Ranked, rank
 from sensorium.photos.vectors.index import NumpyExact
@@ -53,25 +55,50 @@ SIDE = 512  # of a composed picture
 
 @dataclass(frozen=True)
 class Library:
-    """The photographs as a library would search them."""
+    """The photographs as a library would search them, ids are their positions; ``regions`` [n, 9, d]."""
 
     index: NumpyExact
     calibration: Calibration
+    regions: NDArray[np.float32]
 
     def ask(
-        self, vectors: Sequence[NDArray[np.float32]], weights: Sequence[float], *, everything: bool = False
+        self,
+        vectors: Sequence[NDArray[np.float32]],
+        weights: Sequence[float],
+        *,
+        everything: bool = False,
+        whole: bool = False,
     ) -> Ranked:
-        """What a search for these terms answers; ids are positions of photographs."""
+        """What a search for these terms answers; ``whole``: as before `describe` looked at parts."""
         questions = [self.calibration.question(vector, len(self.index)) for vector in vectors]
         questions = self.calibration.related(questions, weights)
-        return rank(self.index, questions, weights, everything=everything)
+        if not whole:
+            unwanted = [place for place, weight in enumerate(weights) if weight < 0]
+            questions = parts.measured(self.index, self, questions, weights, unwanted)
+        return rank(self.index, questions, weights, everything=everything, parts=self)
+
+    def sample(self) -> NDArray[np.int64]:
+        """As in ``search.parts.Parts``."""
+        return self.index.ids()
+
+    def closest(
+        self, queries: Sequence[NDArray[np.float32]], ids: NDArray[np.int64]
+    ) -> list[NDArray[np.float32]]:
+        """As in ``search.parts.Parts``."""
+        return [(self.regions[ids] @ query).max(axis=1) for query in queries]
 
 
-def open_library(vectors: NDArray[np.float32], model: Any) -> Library:
+def open_library(vectors: NDArray[np.float32], regions: NDArray[np.float32], model: Any) -> Library:
     """A library of these photographs, calibrated for the model that made the vectors."""
     index = NumpyExact()
     index.rebuild(np.arange(len(vectors), dtype=np.int64), vectors.astype(np.float16))
-    return Library(index, calibration.measure(calibration.embed_background(model), vectors))
+    return Library(index, calibration.measure(calibration.embed_background(model), vectors), regions)
+
+
+def embed_regions(model: Any, images: Iterable[Image.Image]) -> NDArray[np.float32]:
+    """Vectors [n, 9, d] of the parts of pictures, as the pass makes them."""
+    made = [embedded(model, prepared(image, model.image_spec)[None]) for image in images]
+    return np.concatenate(made)
 
 
 def present(
@@ -140,7 +167,8 @@ def pairs(queries: Sequence[Query]) -> list[tuple[Query, Query]]:
 def answers(
     library: Library, first: NDArray[np.float32], second: NDArray[np.float32], wrong: NDArray[np.int64]
 ) -> dict[str, Any]:
-    """Orders of all photos: without the unwanted term, with vectors subtracted, and as a search does it.
+    """Orders of all photos: without the unwanted term, with vectors subtracted, and as a search does it:
+    before and after `describe` looked at the parts of photos.
 
     ``perfect`` knows which photos show the unwanted and moves them, no others, to the end.
     """
@@ -149,7 +177,8 @@ def answers(
     return {
         "wanted alone": alone,
         "vectors": library.ask([first - second], [1.0], everything=True).ids,
-        "search": library.ask([first, second], [1.0, -1.0], everything=True).ids,
+        "search": library.ask([first, second], [1.0, -1.0], everything=True, whole=True).ids,
+        "search, parts": library.ask([first, second], [1.0, -1.0], everything=True).ids,
         "perfect": np.concatenate((alone[~unwanted], alone[unwanted])),
     }
 
@@ -191,13 +220,12 @@ def natural(
 
 def composed(
     vectors: NDArray[np.float32],
+    regions: NDArray[np.float32],
     model: Any,
     queries: Sequence[Query],
     photos: dict[str, Path],
 ) -> list[dict[str, Any]]:
     """``COMPOSED``: 20 crops of the wanted photos, and 20 into which an unwanted photo was set."""
-    from sensorium.media.image import read_image
-
     random = np.random.default_rng(0)
     of_text = {query.text: query for query in queries if query.language == "en"}
     columns = {photo: column for column, photo in enumerate(photos)}
@@ -210,7 +238,8 @@ def composed(
             corner = random.integers(0, SIDE - side, 2).tolist()
             image.paste(_cropped(kept[inset][random.integers(len(kept[inset]))], side, random), tuple(corner))
         made = model.embed_images(images)
-        library = open_library(np.concatenate([vectors, made]), model)
+        made_regions = np.concatenate([regions, embed_regions(model, images)])
+        library = open_library(np.concatenate([vectors, made]), made_regions, model)
         first, second = model.embed_texts([text, words])
         count = len(vectors)
         right = [columns[photo] for photo in of_text[text].relevant] + list(range(count, count + 2 * TOP))
@@ -300,8 +329,10 @@ def measure(model: Any, photos: dict[str, Path], queries: Sequence[Query]) -> di
     """All figures of one model."""
     vectors = embed_photos(model, list(photos.values()), model.image_spec.decode_side)
     columns = {photo: column for column, photo in enumerate(photos)}
+    side = 2 * model.image_spec.decode_side
+    regions = embed_regions(model, (read_image(path, smallest=side) for path in photos.values()))
     start = time.perf_counter()
-    library = open_library(vectors, model)
+    library = open_library(vectors, regions, model)
     seconds = time.perf_counter() - start
     none = json.loads(NONE.read_text(encoding="utf-8"))
     more = json.loads(QUERIES.read_text(encoding="utf-8"))["absent"]
@@ -319,7 +350,7 @@ def measure(model: Any, photos: dict[str, Path], queries: Sequence[Query]) -> di
             for language in LANGUAGES
         },
         "absent": {name: absent(library, model, texts) for name, texts in groups.items()},
-        "composed": subtraction(composed(vectors, model, queries, photos)),
+        "composed": subtraction(composed(vectors, regions, model, queries, photos)),
         "natural": subtraction(natural(library, model, queries, columns)),
     }
 

@@ -84,7 +84,10 @@ def test_bad_photos_and_again(sensorium, library, home):
 def test_requests_that_cannot_be_meant(sensorium, library):
     wrong = sensorium("describe", "smell")
     assert wrong.code == 2
-    assert wrong.err.strip() == "sensorium: there is no pass called 'smell': the passes are text, faces, hash"
+    assert (
+        wrong.err.strip()
+        == "sensorium: there is no pass called 'smell': the passes are text, faces, hash, regions"
+    )
     assert sensorium("describe", "--workers", 0).code == 2
     assert sensorium("describe", "--library", "nowhere").code == 2
 

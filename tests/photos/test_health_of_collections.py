@@ -9,10 +9,11 @@ from filled_library import DIM, all_rows, copy_of, file_of, fill, pages_of, spoi
 
 from sensorium.photos.health.salvage import salvage
 from sensorium.photos.health.upkeep import backup, repair, restore
+from sensorium.photos.vectors.regions import packed
 
 COUNT = 120
 TABLES = ("photos", "people", "photo_people", "faces", "not_faces", "described", "texts", "albums",
-          "album_photos", "frames", "photo_words")  # fmt: skip
+          "album_photos", "frames", "regions", "photo_words")  # fmt: skip
 
 
 def unit(dim: int, seed: int) -> bytes:
@@ -42,6 +43,9 @@ def sound(tmp_path_factory) -> Path:
                 "INSERT INTO described VALUES (?, 'faces', 1, zeroblob(32), NULL, 9)", (photo,)
             )
             connection.execute("INSERT INTO texts VALUES (?, 'SALE', '[]')", (photo,))
+            rows = np.random.default_rng(photo).normal(size=(9, DIM)).astype(np.float32)
+            parts = packed(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+            connection.execute("INSERT INTO regions VALUES (?, 1, 1, ?)", (photo, parts))
             if photo % 2:
                 connection.execute("INSERT INTO album_photos VALUES (1, ?, 7)", (photo,))
             if photo % 5 == 0:
@@ -86,7 +90,7 @@ def test_a_sound_file_is_salvaged_row_for_row(library, tmp_path):
     assert saved.rows["frames"] == 2 * (COUNT // 5)
 
 
-@pytest.mark.parametrize("table", ["faces", "album_photos", "frames", "texts", "described"])
+@pytest.mark.parametrize("table", ["faces", "album_photos", "frames", "regions", "texts", "described"])
 def test_a_lost_page_costs_its_rows_and_no_others(library, table):
     before = contents(library)
     spoil(library, pages_of(library, table)[:1])
@@ -141,3 +145,22 @@ def test_frames_of_another_size_go_with_their_vector(library):
     repair(library)
     assert sql(file_of(library), "SELECT count(*) FROM frames WHERE photo_id = 10") == [(0,)]
     assert sql(file_of(library), "SELECT count(*) FROM vectors") == [(COUNT - 1,)]
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "reason"),
+    [
+        ("zeroblob(length(vectors))", "are not of unit length"),
+        ("zeroblob(8)", f"do not have {DIM} numbers"),
+        ("CAST(x'007c' || substr(vectors, 3) AS BLOB)", "hold numbers that are none"),
+    ],
+)
+def test_parts_that_cannot_be_compared_are_dropped_and_due_again(library, spoilt, reason):
+    sql(file_of(library), f"UPDATE regions SET vectors = {spoilt} WHERE photo_id = 12")
+    (finding,) = wrong(library)
+    assert f"1 photos have parts of test/rows that {reason} (photo 12)" in finding.text
+    done = repair(library)
+    assert any(f"the parts of 1 photos that {reason}" in line for line in done.mended)
+    assert wrong(library) == []
+    left = sql(file_of(library), "SELECT count(*), sum(photo_id = 12) FROM regions")
+    assert left == [(COUNT - 1, 0)]

@@ -264,6 +264,7 @@ def test_what_belongs_to_a_photo_goes_with_it_and_what_points_to_it_lets_go(seco
                     (schema.texts, {"text": "t", "boxes": "[]"}),
                     (schema.described, {"pass": "text", "version": 1, "sha256": b"1" * 32, "done_at": 1}),
                     (schema.frames, {"pipeline_id": 1, "at": 0.5, "vector": b"1234"}),
+                    (schema.regions, {"pipeline_id": 1, "vectors": b"1234", "written": 1}),
                     (schema.faces, FACE | {"person_id": 5}),
                 ):
                     connection.execute(sa.insert(table).values(photo_id=photo, **row))
@@ -271,8 +272,20 @@ def test_what_belongs_to_a_photo_goes_with_it_and_what_points_to_it_lets_go(seco
             connection.execute(sa.update(schema.people).values(cover_face=1))
         with store.writing() as connection:
             connection.execute(sa.delete(schema.photos).where(schema.photos.c.id == 1))
-    for table in ("album_photos", "texts", "described", "frames", "faces"):
+    for table in ("album_photos", "texts", "described", "frames", "regions", "faces"):
         assert rows(second, f"SELECT photo_id FROM {table}") == [(9,)], table
     assert rows(second, "SELECT * FROM not_faces") == []
     assert rows(second, "SELECT cover FROM albums") == [(None,)]
     assert rows(second, "SELECT DISTINCT cover_face FROM people") == [(None,)]
+
+
+def test_the_fourth_step_can_be_taken_back_and_again(second):
+    done = {"version": 1, "sha256": b"1" * 32, "done_at": 1}
+    with closing(Store(second, create=False)) as store, store.writing() as connection:
+        for name in ("text", "regions"):
+            connection.execute(sa.insert(schema.described).values({"photo_id": 1, "pass": name} | done))
+    to_revision(second, "0003")
+    assert rows(second, "SELECT name FROM sqlite_master WHERE tbl_name = 'regions'") == []
+    assert rows(second, "SELECT pass FROM described") == [("text",)]  # else it would never look again
+    Store(second, create=False).close()
+    assert rows(second, "SELECT count(*) FROM regions") == [(0,)]

@@ -287,8 +287,9 @@ def test_a_photo_that_becomes_another_while_it_is_looked_at_is_not_described(lib
 
 
 def test_names_of_passes(library):
-    assert [one.name for one in passes.chosen(None)] == ["text", "faces", "hash"]
-    assert [one.name for one in passes.chosen(["faces", "faces"])] == ["faces"]
+    store = library.store
+    assert [one.name for one in passes.chosen(store, None)] == ["text", "faces", "hash", "regions"]
+    assert [one.name for one in passes.chosen(store, ["faces", "faces"])] == ["faces"]
     with pytest.raises(SensoriumError, match="no pass called 'smell'"):
-        passes.chosen(["smell"])
+        passes.chosen(store, ["smell"])
     assert schema.described.c["pass"].primary_key

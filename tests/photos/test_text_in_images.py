@@ -195,6 +195,6 @@ def test_text_goes_with_its_photo(described):
     assert not any("reads" in hit.why for hit in described.search("出口").hits)
 
 
-def test_the_pass_is_always_there():
+def test_the_pass_is_always_there(library):
     assert TextPass().absent() is None
-    assert passes.known()["text"] == TextPass()
+    assert passes.known(library.store)["text"] == TextPass()

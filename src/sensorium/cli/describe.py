@@ -29,7 +29,9 @@ def register(app: typer.Typer) -> None:
 def describe(
     passes: Annotated[
         list[str] | None,
-        typer.Argument(metavar="PASS...", help="text, faces, ...; none: all of them.", show_default=False),
+        typer.Argument(
+            metavar="PASS...", help="text, faces, hash, regions; none: all of them.", show_default=False
+        ),
     ] = None,
     library: LibraryOption = None,
     workers: Annotated[
@@ -43,13 +45,13 @@ def describe(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Find text and faces in the photos. Takes what is new or changed; interrupting is safe."""
+    """Find text and faces, and look at parts of the photos. Takes what is new; interrupting is safe."""
     from sensorium.photos.describe import passes as describing
     from sensorium.photos.library import Library
 
     with Library.open(library) as opened:
         if again:
-            describing.forget_failures(opened.store, describing.chosen(passes or None))
+            describing.forget_failures(opened.store, describing.chosen(opened.store, passes or None))
         last = _run(opened, passes or None, workers, quiet=as_json)
     if as_json:
         sys.stdout.write(json.dumps(_document(last), ensure_ascii=True, indent=2) + "\n")

@@ -211,7 +211,7 @@ def status(library: LibraryOption = None, as_json: JsonOption = False) -> None:
 
     with Library.open(library) as opened:
         told = opened.status()
-        described = passes.status(opened.store, passes.chosen(None))
+        described = passes.status(opened.store, passes.chosen(opened.store, None))
     if as_json:
         _print_json(_status_document(told) | {"passes": [asdict(one) for one in described]})
     else:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sensorium.photos.database.store import Store
     from sensorium.photos.describe.passes import Event
     from sensorium.photos.duplicates.groups import Duplicates
+    from sensorium.photos.encoder import Encoder
     from sensorium.photos.people import People
 
 
@@ -23,6 +24,11 @@ class Rooms:
     """The part of ``Library`` that lays out and gathers photos. Methods raise LibraryError."""
 
     _store: Store
+
+    if TYPE_CHECKING:
+
+        def answering(self) -> Encoder:
+            """The model that answers searches. Raises LibraryError."""
 
     @cached_property
     def browse(self) -> Browse:
@@ -60,7 +66,7 @@ class Rooms:
         return People(self._store)
 
     def describe(self, passes: Sequence[str] | None = None, *, workers: int | None = None) -> Iterator[Event]:
-        """Look for more in the photos than their files tell: text, faces; yields events.
+        """Look for more in the photos than their files tell: text, faces, parts; yields events.
 
         Takes what is due; stopping at any point is safe. ``passes`` names some of them, all when None. A pass
         whose networks are not on this machine is skipped with an event. Raises SensoriumError for a name that
@@ -70,7 +76,7 @@ class Rooms:
 
         if workers is not None and workers < 1:
             raise SensoriumError(f"workers must be at least 1, not {workers}")
-        wanted = describing.chosen(passes)
+        wanted = describing.chosen(self._store, passes, self.answering)
         count = workers or describing.default_workers()
         with closing(describing.describe(self._store, wanted, workers=count)) as events:  # it holds a lock
             yield from events

@@ -36,6 +36,7 @@ from sensorium.photos.database.schema import (
     frames,
     library,
     photos,
+    regions,
     roots,
     vectors,
 )
@@ -115,7 +116,7 @@ class Keeper:
         # Other pipelines' vectors show what an edited file no longer holds.
         edited = [row.id for path, row in before.items() if row.sha256 != contents[path]]
         if edited:
-            for table in (vectors, frames):
+            for table in (vectors, frames, regions):
                 self.connection.execute(sa.delete(table).where(table.c.photo_id.in_(edited)))
             unlike = sa.update(photos).where(photos.c.id.in_(edited))
             self.connection.execute(unlike.values(perceptual_hash=None))

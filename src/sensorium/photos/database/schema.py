@@ -21,7 +21,7 @@ from sensorium.errors import LibraryError
 from sensorium.photos.files.names import printable
 
 FILE_NAME = "library.sqlite3"
-REVISIONS = ("0001", "0002", "0003")  # oldest first; one module each in migrations/versions
+REVISIONS = ("0001", "0002", "0003", "0004")  # oldest first; one module each in migrations/versions
 HEAD = REVISIONS[-1]
 
 
@@ -288,6 +288,15 @@ frames = sa.Table(  # moments of videos; the one that `vectors` holds is among t
     sa.Column("vector", sa.LargeBinary, nullable=False),  # as in `vectors`
     sa.Column("written", sa.Integer, nullable=False, server_default="0"),  # as in `vectors`
     sa.Index("ix_frames_pipeline_id_written", "pipeline_id", "written"),
+)
+
+regions = sa.Table(  # parts of pictures: see `describe.regions`
+    "regions",
+    metadata,
+    sa.Column("photo_id", sa.ForeignKey("photos.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("pipeline_id", sa.ForeignKey("pipelines.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("written", sa.Integer, nullable=False),  # as in `vectors`
+    sa.Column("vectors", sa.LargeBinary, nullable=False),  # as `vectors.regions` packs them
 )
 
 calibrations = sa.Table(  # a disposable copy of what calibration.py measures

@@ -18,7 +18,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
@@ -35,6 +35,9 @@ from sensorium.photos.files.names import join
 from sensorium.photos.files.scan import reason_offline
 from sensorium.photos.files.stamps import Stamp
 from sensorium.photos.intake.pool import Workers
+
+if TYPE_CHECKING:
+    from sensorium.photos.encoder import Encoder
 
 BATCH = 16
 """Photos in one transaction: a few seconds of looking."""
@@ -55,9 +58,15 @@ class Pass(ABC):
     name: str
     version: int
     side: int
+    vectors: bool = False
+    """Whether what it keeps are vectors that answer searches."""
 
     def wants(self) -> sa.ColumnElement[bool]:
         """Which rows of ``photos`` it is for; of a video it is shown the poster."""
+        return sa.true()
+
+    def holds(self) -> sa.ColumnElement[bool]:
+        """Whether what it found in a photo is still there; else the photo is due again."""
         return sa.true()
 
     def absent(self) -> str | None:
@@ -70,6 +79,10 @@ class Pass(ABC):
 
         Its results are pickled. For a photo that it cannot describe it raises BadImageError with the reason.
         """
+
+    def completed(self, found: Mapping[int, Any]) -> Mapping[int, Any]:
+        """A batch of results by photo id, with what is better computed for all of them at once, here."""
+        return found
 
     @abstractmethod
     def keep(self, connection: Connection, found: Mapping[int, Any]) -> None:
@@ -128,19 +141,28 @@ class PassStatus:
     absent: str | None
 
 
-def known() -> dict[str, Pass]:
-    """All passes by name, in the order in which they are listed."""
+def known(store: Store, encoder: Callable[[], Encoder] | None = None) -> dict[str, Pass]:
+    """All passes over a library by name, in the order in which they are listed.
+
+    ``encoder`` opens the model that answers; without it passes can be counted, but one that needs it not run.
+    """
     from sensorium.photos.describe.faces import FacePass
     from sensorium.photos.describe.hashing import HashPass
+    from sensorium.photos.describe.regions import RegionPass
     from sensorium.photos.describe.text_in_images import TextPass
 
-    passes: list[Pass] = [TextPass(), FacePass(), HashPass()]
+    passes: list[Pass] = [TextPass(), FacePass(), HashPass(), RegionPass(store.active_pipeline(), encoder)]
     return {one.name: one for one in passes}
 
 
-def chosen(names: Sequence[str] | None) -> list[Pass]:
-    """Passes by name, each once; all when None. Raises SensoriumError for a name that no pass has."""
-    passes = known()
+def chosen(
+    store: Store, names: Sequence[str] | None, encoder: Callable[[], Encoder] | None = None
+) -> list[Pass]:
+    """Passes by name, each once; all when None; otherwise as ``known``.
+
+    Raises SensoriumError for a name that no pass has.
+    """
+    passes = known(store, encoder)
     for name in names or ():
         if name not in passes:
             raise SensoriumError(f"there is no pass called {name!r}: the passes are {', '.join(passes)}")
@@ -236,7 +258,8 @@ def _with_described(one: Pass) -> sa.FromClause:
 def _current(one: Pass) -> sa.ColumnElement[bool]:
     """Whether this version looked at the present content; false, not NULL, where it never looked."""
     same = (described.c.version == one.version) & (described.c.sha256 == photos.c.sha256)
-    return sa.func.coalesce(same, sa.false())
+    there = described.c.reason.is_not(None) | one.holds()
+    return sa.func.coalesce(same & there, sa.false())
 
 
 def _due(store: Store, passes: Sequence[Pass]) -> tuple[dict[int, tuple[str, ...]], int]:
@@ -321,21 +344,22 @@ class _Run:
     def keep(self, answers: Sequence[Answer]) -> None:
         """Write down a batch, but for photos whose content became another meanwhile."""
         now = int(settings.now().timestamp() * 1_000_000)
-        with self.store.writing(advance=True, vectors=False) as connection:
+        looked = {
+            name: [one for one in answers if name in one.task.passes and not _waits(one, name)]
+            for name in self.passes
+        }
+        found = {
+            name: one.completed({answer.task.photo: answer.found.get(name) for answer in looked[name]})
+            for name, one in self.passes.items()
+        }
+        vectors = any(one.vectors and found[name] for name, one in self.passes.items())
+        with self.store.writing(advance=True, vectors=vectors) as connection:
             same = self.unchanged(connection, answers)
             for name, one in self.passes.items():
-                found: dict[int, Any] = {}
-                rows = []
-                for answer in answers:
-                    photo = answer.task.photo
-                    if name not in answer.task.passes or photo not in same or _waits(answer, name):
-                        continue
-                    found[photo] = answer.found.get(name)
-                    reason = answer.reasons.get(name)
-                    content = self.contents[photo]
-                    rows.append(_row(photo, one, content, reason, now))
-                if rows:
-                    one.keep(connection, found)
+                kept = [answer for answer in looked[name] if answer.task.photo in same]
+                if kept:
+                    one.keep(connection, {a.task.photo: found[name].get(a.task.photo) for a in kept})
+                    rows = [_row(self.contents[a.task.photo], a, one, now) for a in kept]
                     connection.execute(_UPSERT, rows)
         self.count(answers, same)
 
@@ -374,13 +398,13 @@ def _waits(answer: Answer, name: str) -> str | None:
     return answer.waiting or answer.unready.get(name)
 
 
-def _row(photo: int, one: Pass, content: bytes, reason: str | None, now: int) -> dict[str, Any]:
+def _row(content: bytes, answer: Answer, one: Pass, now: int) -> dict[str, Any]:
     return {
-        "photo_id": photo,
+        "photo_id": answer.task.photo,
         "pass": one.name,
         "version": one.version,
         "sha256": content,
-        "reason": reason,
+        "reason": answer.reasons.get(one.name),
         "done_at": now,
     }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,12 +23,21 @@ from sensorium.errors import LibraryError
 from sensorium.photos import golden
 from sensorium.photos.database import schema
 from sensorium.photos.database.locks import alone
-from sensorium.photos.database.schema import faces, frames, photo_words, photos, pipelines, vectors
+from sensorium.photos.database.schema import (
+    faces,
+    frames,
+    photo_words,
+    photos,
+    pipelines,
+    regions,
+    vectors,
+)
 from sensorium.photos.database.store import Pipeline, Root, Store
 from sensorium.photos.files.names import join, printable
 from sensorium.photos.files.scan import reason_offline
 from sensorium.photos.health.salvage import open_to_read
 from sensorium.photos.vectors import cabinet, segments
+from sensorium.photos.vectors.regions import packed_size, unpacked
 
 Kind = Literal["file", "rows", "vectors", "models", "words", "copies", "originals"]
 
@@ -174,6 +183,13 @@ def bad_vectors(
     yield from _bad(connection, statement, pipeline.dim)
 
 
+def bad_regions(connection: Connection, pipeline: Pipeline) -> Iterator[tuple[str, list[int]]]:
+    """Reasons and the photos (ids) of whose parts a pipeline's vectors cannot be used."""
+    statement = sa.select(regions.c.photo_id, regions.c.vectors)
+    mine = statement.where(regions.c.pipeline_id == pipeline.id)
+    yield from _bad(connection, mine, pipeline.dim, packed_size(pipeline.dim), _lengths_of_parts)
+
+
 def bad_faces(connection: Connection) -> Iterator[tuple[str, list[int]]]:
     """Reasons and the faces (ids) whose vectors cannot be used: they are compared within their model."""
     size = sa.func.length(faces.c.embedding)
@@ -186,29 +202,45 @@ def bad_faces(connection: Connection) -> Iterator[tuple[str, list[int]]]:
         yield from _bad(connection, of_model, usual // 2)
 
 
+def _lengths(rows: Sequence[bytes], dim: int) -> NDArray[np.float32]:
+    """Lengths [n, 1] of the vectors of rows."""
+    matrix = np.frombuffer(b"".join(rows), "<f2").reshape(-1, max(dim, 1))
+    lengths: NDArray[np.float32] = np.linalg.norm(matrix.astype(np.float32), axis=1, keepdims=True)
+    return lengths
+
+
+def _lengths_of_parts(rows: Sequence[bytes], dim: int) -> NDArray[np.float32]:
+    """Lengths [n, 9] of the vectors of rows."""
+    factors, numbers = unpacked(rows, dim)
+    lengths: NDArray[np.float32] = np.linalg.norm(numbers, axis=2) * factors
+    return lengths
+
+
 def _bad(
-    connection: Connection, statement: sa.Select[int, bytes], dim: int
+    connection: Connection,
+    statement: sa.Select[int, bytes],
+    dim: int,
+    size: int | None = None,
+    lengths: Callable[[Sequence[bytes], int], NDArray[np.float32]] = _lengths,
 ) -> Iterator[tuple[str, list[int]]]:
-    """Reasons and numbers of the rows whose vectors are not ``dim`` float16 of unit length."""
+    """Reasons and numbers of the rows whose vectors are not of ``dim`` numbers and of unit length.
+
+    ``lengths`` measures rows of ``size`` bytes; by default each is one vector of float16.
+    """
+    size = 2 * dim if size is None else size
     rows = connection.execution_options(yield_per=_VECTORS).execute(statement)
     bad: dict[str, dict[int, None]] = {}
     for part in rows.partitions():
-        fitting = [row for row in part if len(row[1]) == 2 * dim]
-        misfits = [row[0] for row in part if len(row[1]) != 2 * dim]
-        for row, length in zip(fitting, _lengths(fitting, dim).tolist(), strict=True):
-            if not np.isfinite(length):
+        fitting = [row for row in part if len(row[1]) == size]
+        misfits = [row[0] for row in part if len(row[1]) != size]
+        for row, measured in zip(fitting, lengths([row[1] for row in fitting], dim), strict=True):
+            if not np.isfinite(measured).all():
                 bad.setdefault("hold numbers that are none", {})[row[0]] = None
-            elif abs(length - 1) > _UNIT:
+            elif np.abs(measured - 1).max() > _UNIT:
                 bad.setdefault("are not of unit length", {})[row[0]] = None
         if misfits:
             bad.setdefault(f"do not have {dim} numbers", {}).update(dict.fromkeys(sorted(misfits)))
     yield from ((reason, list(ids)) for reason, ids in bad.items())
-
-
-def _lengths(rows: Iterable[Any], dim: int) -> NDArray[np.float32]:
-    matrix = np.frombuffer(b"".join([row[1] for row in rows]), "<f2").reshape(-1, max(dim, 1))
-    lengths: NDArray[np.float32] = np.linalg.norm(matrix.astype(np.float32), axis=1)
-    return lengths
 
 
 def check_vectors(connection: Connection, pipeline: Pipeline) -> Iterator[Finding]:
@@ -219,6 +251,9 @@ def check_vectors(connection: Connection, pipeline: Pipeline) -> Iterator[Findin
     for reason, ids in bad_vectors(connection, pipeline, frames):
         text = f"{len(ids)} videos have frames of {pipeline.model} that {reason} (photo {ids[0]})"
         yield Finding("vectors", text, f"{REPAIR}, then `sensorium index`")
+    for reason, ids in bad_regions(connection, pipeline):
+        text = f"{len(ids)} photos have parts of {pipeline.model} that {reason} (photo {ids[0]})"
+        yield Finding("vectors", text, f"{REPAIR}, then `sensorium describe`")
 
 
 def check_faces(connection: Connection) -> Iterator[Finding]:

@@ -17,6 +17,7 @@ from sensorium.photos.database.schema import (
     metadata,
     photo_words,
     pipelines,
+    regions,
     vectors,
 )
 from sensorium.photos.database.store import Store
@@ -88,6 +89,7 @@ def _drop_bad_vectors(store: Store) -> Iterator[str]:
         with store.reading() as connection:
             bad = list(checks.bad_vectors(connection, pipeline))
             spoilt = list(checks.bad_vectors(connection, pipeline, frames))
+            parts = list(checks.bad_regions(connection, pipeline))
         # A video whose frames are bad loses all of them and its vector: both are made together.
         for _, ids in bad + spoilt:
             with store.writing(advance=True) as connection:
@@ -95,6 +97,13 @@ def _drop_bad_vectors(store: Store) -> Iterator[str]:
                     for table in (vectors, frames):
                         these = table.c.photo_id.in_(ids[start : start + _PART])
                         connection.execute(sa.delete(table).where(table.c.pipeline_id == pipeline.id, these))
+        for reason, ids in parts:
+            with store.writing(advance=True) as connection:
+                for start in range(0, len(ids), _PART):
+                    these = regions.c.photo_id.in_(ids[start : start + _PART])
+                    mine = regions.c.pipeline_id == pipeline.id
+                    connection.execute(sa.delete(regions).where(mine, these))
+            yield f"dropped the parts of {len(ids)} photos that {reason}: `sensorium describe` makes new ones"
         for reason, ids in bad:
             yield f"dropped {len(ids)} vectors of {pipeline.model} that {reason}: index again for new ones"
         for reason, ids in spoilt:

@@ -210,7 +210,7 @@ def renew(store: Store, name: str) -> Model:
         pipeline = _named(store, name)
         (before,) = (model for model in models(store) if model.pipeline == pipeline.pipeline)
         with store.writing(advance=True) as connection:
-            for table in (vectors, schema.frames, failures, schema.calibrations):
+            for table in (vectors, schema.frames, schema.regions, failures, schema.calibrations):
                 connection.execute(sa.delete(table).where(table.c.pipeline_id == pipeline.id))
             this = sa.update(pipelines).where(pipelines.c.id == pipeline.id)
             connection.execute(this.values(golden=None, complete=False))

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from sensorium.photos.database.schema import photo_words, photos, vectors
 from sensorium.photos.database.store import Pipeline, Store
 from sensorium.photos.query.model import Query, Term, Times
-from sensorium.photos.search import filters, paging, seen
+from sensorium.photos.search import filters, paging, parts, seen
 from sensorium.photos.search.calibration import Calibration, Question
 from sensorium.photos.search.paging import Cursor
 from sensorium.photos.search.ranking import Hit, Ranked, Results, hits, likelihood, likelihoods, rank
 from sensorium.photos.search.reasons import Match, reasons
 from sensorium.photos.vectors.index import VectorIndex
 from sensorium.photos.vectors.moments import Moments
+from sensorium.photos.vectors.regions import Regions
 from sensorium.photos.vectors.sieve import Ids
 
 Sort = Literal["relevance", "date"]
@@ -90,7 +91,8 @@ def answer(
     if terms and calibration is not None:
         words = _matches(store, query, filtered.ids)
         size = len(index) if filtered.ids is None else len(filtered.ids)
-        questions = _questions(calibration, terms, size, cursor)
+        regions = Regions(store, pipeline, snapshot.generation)
+        questions = _questions(calibration, terms, size, cursor, index, regions)
         ranked = rank(
             index,
             questions,
@@ -101,6 +103,7 @@ def answer(
             everything=page.everything,
             best=None if cursor is None else cursor.best,
             closest=_CLOSEST,
+            parts=regions,
         )
     else:
         ranked = _listed(filtered.ids, snapshot)
@@ -115,7 +118,7 @@ def answer(
             pipeline.id,
             snapshot.generation,
             snapshot.newest,
-            tuple((q.offset, q.spread, q.ordinary, q.shared) for q in questions),
+            tuple((q.offset, q.spread, q.ordinary, q.shared, q.of_parts) for q in questions),
             ranked.best,
             verdict,
             int(shown_keys[page.k - 1]),
@@ -139,6 +142,8 @@ def _questions(
     terms: Sequence[tuple[Term, NDArray[np.float32]]],
     among: int,
     cursor: Cursor | None,
+    index: VectorIndex,
+    regions: Regions,
 ) -> list[Question]:
     """The terms ready to be compared among so many photos; on later pages as the first one measured them."""
     questions = [
@@ -146,7 +151,9 @@ def _questions(
         for term, vector in terms
     ]
     if cursor is None:
-        return calibration.related(questions, [term.weight for term, _ in terms])
+        weights = [term.weight for term, _ in terms]
+        unwanted = [place for place, (term, _) in enumerate(terms) if term.weight < 0 and term.image is None]
+        return parts.measured(index, regions, calibration.related(questions, weights), weights, unwanted)
     return [Question(question.vector, *rule) for question, rule in zip(questions, cursor.rules, strict=True)]
 
 

@@ -110,7 +110,8 @@ class Question:
     """A query, ready to be compared: ``vector`` [d] is centred; ``e = (r - offset) / spread``.
 
     ``ordinary`` is the evidence of a photo that has nothing to do with it. ``shared`` is, for something
-    unwanted, how much evidence a photo has for it with each unit of evidence for what is wanted.
+    unwanted, how much evidence a photo has for it with each unit of evidence for what is wanted. ``of_parts``
+    are the same two numbers for the nearest part of a photo; None where parts tell nothing.
     """
 
     vector: Floats
@@ -118,6 +119,7 @@ class Question:
     spread: float
     ordinary: float
     shared: float = 0.0
+    of_parts: tuple[float, float] | None = None
 
     def evidence(self, scores: Floats) -> Floats:
         """Evidence [n] for photos from their scores ``r`` [n] with ``vector``."""
@@ -190,11 +192,8 @@ class Calibration:
         if not wanted:
             return list(questions)
         mean = np.average([rows for rows, _ in wanted], axis=0, weights=[weight for _, weight in wanted])
-        power = float((mean * mean).mean()) or 1.0
         return [
-            replace(question, shared=max(float((rows * mean).mean()) / power, 0.0))
-            if weight < 0
-            else question
+            replace(question, shared=shared(rows, mean)) if weight < 0 else question
             for question, rows, weight in zip(questions, above, weights, strict=True)
         ]
 
@@ -223,6 +222,11 @@ class Calibration:
         found = _nearness(query[None], *self._directions, background().shown)[0]
         sense = (float(found) - self.senseless) / (self.sensible - self.senseless)
         return _SENSELESS * max(_SENSIBLE - sense, 0.0)
+
+
+def shared(rows: Floats, wanted: Floats) -> float:
+    """Evidence above what is ordinary [n] with each unit of the same for what is wanted [n]; at least 0."""
+    return max(float((rows * wanted).mean()) / (float((wanted * wanted).mean()) or 1.0), 0.0)
 
 
 def probability(evidence: Floats) -> Floats:

@@ -16,10 +16,10 @@ from typing import Any
 
 from sensorium.errors import SensoriumError
 
-_VERSION = 1
+_VERSION = 2
 
-Rule = tuple[float, float, float, float]
-"""Offset, spread, ordinary and shared evidence of a ``calibration.Question``."""
+Rule = tuple[float, float, float, float, tuple[float, float] | None]
+"""Offset, spread, ordinary and shared evidence of a ``calibration.Question``, and the last two of parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +96,16 @@ class Cursor:
 def _rules(values: Any) -> tuple[Rule, ...]:
     rules: list[Rule] = []
     for value in values:
-        offset, spread, ordinary, shared = map(float, value)
-        rules.append((offset, spread, ordinary, shared))
-    if not all(all(map(math.isfinite, rule)) and rule[1] > 0 for rule in rules):
-        raise ValueError("a rule is no number")
+        *numbers, parts = value
+        offset, spread, ordinary, shared = map(float, numbers)
+        of_parts = None
+        if parts is not None:
+            part_ordinary, part_shared = map(float, parts)
+            of_parts = part_ordinary, part_shared
+        finite = map(math.isfinite, (offset, spread, ordinary, shared, *(of_parts or ())))
+        if spread <= 0 or not all(finite):
+            raise ValueError("a rule is no number")
+        rules.append((offset, spread, ordinary, shared, of_parts))
     return tuple(rules)
 
 

@@ -33,6 +33,7 @@ from sensorium.photos.search.calibration import (
     evidence_of,
     probability,
 )
+from sensorium.photos.search.parts import Parts
 from sensorium.photos.search.reasons import Said
 from sensorium.photos.vectors.index import VectorIndex
 from sensorium.photos.vectors.matrix import Matrix, open_matrix
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 Verdict = Literal["found", "weak", "nothing"]
 
 _NO_VECTOR = -20.0  # evidence of a photo that only its words can find
+_IN_PARTS = 2048  # photos whose parts one search reads: about 10 MB
 _STEPS = 1e4  # evidence is ordered in steps of 1 / this, so that rounding of a scan changes no order
 
 
@@ -190,6 +192,7 @@ def rank(
     everything: bool = False,
     best: float | None = None,
     closest: int = 5,
+    parts: Parts | None = None,
 ) -> Ranked:
     """Compare photos with the terms of a query, at least one.
 
@@ -203,14 +206,16 @@ def rank(
         everything: Whether to let all pass.
         best: The best evidence by looks that decides the cut-off, where an earlier page has measured it.
         closest: How many of the best to name, passing or not.
+        parts: The parts of photos, where an unwanted term is looked for: in the best ``_IN_PARTS`` photos.
     """
     ids = _candidates(index, questions, weights, among, closest, everything=everything)
-    evidence = _evidence(index, questions, weights, ids)
+    looked = _Looked(index, questions, weights, parts)
+    evidence = looked.evidence(ids, hidden)
     found = best if best is not None else _highest(evidence)
     passing = _passing(found, weights, everything)
     kept = evidence >= passing
     if words:
-        ids, evidence, kept = _with_words(index, questions, weights, ids, evidence, kept, words)
+        ids, evidence, kept = _with_words(looked, ids, evidence, kept, words)
     keys = np.round(evidence.astype(np.float64) * _STEPS).astype(np.int64)
     order = np.lexsort((ids, -keys))
     if hidden is not None and len(hidden):
@@ -275,18 +280,40 @@ def _candidates(
     return np.unique(np.concatenate(found))
 
 
-def _evidence(
-    index: VectorIndex, questions: Sequence[Question], weights: Sequence[float], ids: Ids
-) -> NDArray[np.float32]:
-    """Evidence [n] of a sum of terms for photos [n]; very little for one without a vector."""
-    scores = [index.scores(question.vector, ids) for question in questions]
-    return np.nan_to_num(arithmetic.combined(questions, weights, scores), nan=_NO_VECTOR)
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """The terms of a query, and what photos are compared with."""
+
+    index: VectorIndex
+    questions: Sequence[Question]
+    weights: Sequence[float]
+    parts: Parts | None
+
+    def evidence(self, ids: Ids, hidden: Ids | None = None) -> NDArray[np.float32]:
+        """Evidence [n] of the sum of terms for photos [n]; very little for one without a vector."""
+        scores = [self.index.scores(question.vector, ids) for question in self.questions]
+        evidence = self._combined(scores, {})
+        places = [place for place, question in enumerate(self.questions) if question.of_parts is not None]
+        if self.parts is not None and places:
+            chosen = np.arange(len(ids)) if hidden is None else np.flatnonzero(~np.isin(ids, hidden))
+            if max(self.weights) < 0:
+                chosen = chosen[-_IN_PARTS:]  # those that came last: such an answer begins with the newest
+            elif len(chosen) > _IN_PARTS:
+                chosen = chosen[np.lexsort((ids[chosen], -evidence[chosen]))[:_IN_PARTS]]
+            nearest = self.parts.closest([self.questions[place].vector for place in places], ids[chosen])
+            closest = dict(zip(places, nearest, strict=True))
+            evidence[chosen] = self._combined([row[chosen] for row in scores], closest)
+        return evidence
+
+    def _combined(
+        self, scores: Sequence[NDArray[np.float32]], closest: Mapping[int, NDArray[np.float32]]
+    ) -> NDArray[np.float32]:
+        combined = arithmetic.combined(self.questions, self.weights, scores, closest)
+        return np.nan_to_num(combined, nan=_NO_VECTOR)
 
 
 def _with_words(
-    index: VectorIndex,
-    questions: Sequence[Question],
-    weights: Sequence[float],
+    looked: _Looked,
     ids: Ids,
     evidence: NDArray[np.float32],
     kept: NDArray[np.bool_],
@@ -296,7 +323,7 @@ def _with_words(
     others = np.setdiff1d(np.fromiter(words, np.int64), ids)
     if len(others):
         ids = np.concatenate((ids, others))
-        evidence = np.concatenate((evidence, _evidence(index, questions, weights, others)))
+        evidence = np.concatenate((evidence, looked.evidence(others)))
         kept = np.concatenate((kept, np.ones(len(others), bool)))
     kept, joined, seen = kept.copy(), evidence.copy(), probability(evidence)
     for place, photo in enumerate(ids.tolist()):

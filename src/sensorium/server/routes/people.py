@@ -59,7 +59,7 @@ async def list_people(services: Shared, hidden: bool = False) -> Response:
 
     def ask(library: Library) -> documents.People:
         found = library.people.everybody(hidden=hidden)
-        needs = passes.chosen([_FACES])[0].absent()
+        needs = passes.chosen(library.store, [_FACES])[0].absent()
         return documents.People(
             people=[_document(one) for one in found], faces_ready=needs is None, needs=needs
         )

@@ -75,7 +75,7 @@ def _passes(library: Library) -> list[documents.PassDocument]:
             ready=one.absent is None,
             needs=one.absent,
         )
-        for one in passes.status(library.store, passes.chosen(None))
+        for one in passes.status(library.store, passes.chosen(library.store, None))
     ]
 
 
@@ -92,7 +92,7 @@ async def list_failures(
     def make(library: Library) -> documents.Failures:
         listed = failures.listed(library.store, limit, offset)
         seen = (
-            list(itertools.islice(passes.failures(library.store, passes.chosen(None)), limit))
+            list(itertools.islice(passes.failures(library.store, passes.chosen(library.store, None)), limit))
             if not offset
             else []
         )

@@ -106,7 +106,7 @@ def _describe(request: Request, tell: _Teller) -> Told:
     tell.progress("describing")
     with Library.open(request["library"]) as library:
         if request.get("again"):
-            passes.forget_failures(library.store, passes.chosen(request.get("passes")))
+            passes.forget_failures(library.store, passes.chosen(library.store, request.get("passes")))
         for event in library.describe(request.get("passes")):
             if isinstance(event, Skipped):
                 tell.progress("skipped", name=event.name, reason=event.reason)

@@ -13,7 +13,7 @@ import { Section } from "../shared/section.js";
 /** @import { IconName } from "../../vendor/icons.js" */
 
 /** @type {Record<string, IconName>} */
-const ICONS = { text: "scan-text", faces: "scan-face", people: "users", hash: "copy", video: "film" };
+const ICONS = { text: "scan-text", faces: "scan-face", people: "users", hash: "copy", regions: "layout-grid", video: "film" };
 
 /** @param {PassEntry} entry */
 const named = (entry) => (has(`pass.${entry.pass}`) ? t(`pass.${entry.pass}`) : entry.pass);
