@@ -35,9 +35,13 @@ from sensorium.photos.search import calibration, parts
 from sensorium.photos.search.calibration import Calibration
 from sensorium.photos.search.ranking import Ranked, rank
 from sensorium.photos.vectors.index import NumpyExact
+from sensorium.photos.vectors.regions import Sample
 
 NONE = LIST.parents[1] / "search_quality.json"
 LANGUAGES = {"en": "English", "zh": "Chinese"}
+PARTS = ", parts known"
+WAYS = (("", True), (PARTS, False))  # before and after `describe` looked at the parts of photos
+ALONE = "wanted alone"
 TOP = 20  # photos of an arithmetic answer that are judged
 COMPOSED = (
     ("beach", "people", "portrait of a man"),
@@ -59,6 +63,7 @@ class Library:
 
     index: NumpyExact
     calibration: Calibration
+    joint: parts.PartCalibration
     regions: NDArray[np.float32]
 
     def ask(
@@ -73,13 +78,15 @@ class Library:
         questions = [self.calibration.question(vector, len(self.index)) for vector in vectors]
         questions = self.calibration.related(questions, weights)
         if not whole:
-            unwanted = [place for place, weight in enumerate(weights) if weight < 0]
-            questions = parts.measured(self.index, self, questions, weights, unwanted)
+            asked = parts.Asked(questions, vectors, weights, len(self.index))
+            questions = parts.measured(self.index, self, self.calibration, self.joint, asked)
         return rank(self.index, questions, weights, everything=everything, parts=self)
 
-    def sample(self) -> NDArray[np.int64]:
+    def sample(
+        self, queries: Sequence[NDArray[np.float32]]
+    ) -> tuple[NDArray[np.int64], list[NDArray[np.float32]]]:
         """As in ``search.parts.Parts``."""
-        return self.index.ids()
+        return self.index.ids(), self.closest(queries, self.index.ids())
 
     def closest(
         self, queries: Sequence[NDArray[np.float32]], ids: NDArray[np.int64]
@@ -92,7 +99,11 @@ def open_library(vectors: NDArray[np.float32], regions: NDArray[np.float32], mod
     """A library of these photographs, calibrated for the model that made the vectors."""
     index = NumpyExact()
     index.rebuild(np.arange(len(vectors), dtype=np.int64), vectors.astype(np.float16))
-    return Library(index, calibration.measure(calibration.embed_background(model), vectors), regions)
+    prompts = calibration.embed_background(model)
+    whole = calibration.measure(prompts, vectors)
+    sample = Sample(index.ids(), np.ones(regions.shape[:2], np.float32), regions)
+    joint = parts.measure(prompts.astype(np.float32), vectors, sample, len(vectors))
+    return Library(index, whole, joint, regions)
 
 
 def embed_regions(model: Any, images: Iterable[Image.Image]) -> NDArray[np.float32]:
@@ -102,7 +113,7 @@ def embed_regions(model: Any, images: Iterable[Image.Image]) -> NDArray[np.float
 
 
 def present(
-    library: Library, model: Any, queries: Sequence[Query], columns: dict[str, int]
+    library: Library, model: Any, queries: Sequence[Query], columns: dict[str, int], *, whole: bool
 ) -> dict[str, Any]:
     """Queries that have an answer: is a right photo among the first five, without and with the cut-off?
 
@@ -112,8 +123,8 @@ def present(
     verdicts: list[str] = []
     for query, vector in zip(queries, model.embed_texts([query.text for query in queries]), strict=True):
         right = {columns[photo] for photo in query.relevant}
-        without = library.ask([vector], [1.0], everything=True)
-        answer = library.ask([vector], [1.0])
+        without = library.ask([vector], [1.0], everything=True, whole=whole)
+        answer = library.ask([vector], [1.0], whole=whole)
         shown = answer.ids.tolist()
         verdicts.append(answer.verdict)
         rows.append(
@@ -140,9 +151,10 @@ def present(
     }
 
 
-def absent(library: Library, model: Any, texts: Sequence[str]) -> dict[str, Any]:
+def absent(library: Library, model: Any, texts: Sequence[str], *, whole: bool) -> dict[str, Any]:
     """Queries without an answer: how many get none, or a weak one?"""
-    verdicts: list[str] = [library.ask([vector], [1.0]).verdict for vector in model.embed_texts(list(texts))]
+    vectors = model.embed_texts(list(texts))
+    verdicts: list[str] = [library.ask([vector], [1.0], whole=whole).verdict for vector in vectors]
     refused = np.array([verdict != "found" for verdict in verdicts], np.float64)
     return {
         "count": len(texts),
@@ -172,15 +184,16 @@ def answers(
 
     ``perfect`` knows which photos show the unwanted and moves them, no others, to the end.
     """
-    alone = library.ask([first], [1.0], everything=True).ids
-    unwanted = np.isin(alone, wrong)
-    return {
-        "wanted alone": alone,
-        "vectors": library.ask([first - second], [1.0], everything=True).ids,
-        "search": library.ask([first, second], [1.0, -1.0], everything=True, whole=True).ids,
-        "search, parts": library.ask([first, second], [1.0, -1.0], everything=True).ids,
-        "perfect": np.concatenate((alone[~unwanted], alone[unwanted])),
-    }
+    orders = {"vectors": library.ask([first - second], [1.0], everything=True, whole=True).ids}
+    for said, whole in WAYS:
+        alone = library.ask([first], [1.0], everything=True, whole=whole).ids
+        unwanted = np.isin(alone, wrong)
+        orders |= {
+            ALONE + said: alone,
+            "search" + said: library.ask([first, second], [1.0, -1.0], everything=True, whole=whole).ids,
+            "perfect" + said: np.concatenate((alone[~unwanted], alone[unwanted])),
+        }
+    return orders
 
 
 def judged(orders: dict[str, Any], right: NDArray[np.int64], wrong: NDArray[np.int64]) -> dict[str, Any]:
@@ -213,7 +226,7 @@ def natural(
         right = np.array([columns[photo] for photo in wanted.relevant])
         wrong = np.array([columns[photo] for photo in unwanted.relevant])
         row = judged(answers(library, first, second, wrong), right, wrong)
-        if row["wanted alone"][0]:
+        if row[ALONE][0]:
             rows.append(row)
     return rows
 
@@ -268,20 +281,19 @@ def subtraction(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     if not rows:
         return {"pairs": 0}
     means = {name: np.array([row[name] for row in rows]).mean(axis=0) for name in rows[0]}
-    alone = means["wanted alone"]
+    return {"pairs": len(rows), **{name: _compared(name, means) for name in means}}
+
+
+def _compared(name: str, means: dict[str, NDArray[np.float64]]) -> dict[str, float]:
+    """The means of one way, beside those of the wanted term alone in the same state of the library."""
+    values, alone = means[name], means[ALONE + (PARTS if name.endswith(PARTS) else "")]
     return {
-        "pairs": len(rows),
-        **{
-            name: {
-                "unwanted in the first 20": float(values[0]),
-                "less by": float(1 - values[0] / alone[0]),
-                "precision of the wanted": float(values[1]),
-                "lower by": float(1 - values[1] / max(alone[1], 1e-9)),
-                "precision of wanted without unwanted": float(values[2]),
-                "that lower by": float(1 - values[2] / max(alone[2], 1e-9)),
-            }
-            for name, values in means.items()
-        },
+        "unwanted in the first 20": float(values[0]),
+        "less by": float(1 - values[0] / alone[0]),
+        "precision of the wanted": float(values[1]),
+        "lower by": float(1 - values[1] / max(alone[1], 1e-9)),
+        "precision of wanted without unwanted": float(values[2]),
+        "that lower by": float(1 - values[2] / max(alone[2], 1e-9)),
     }
 
 
@@ -301,10 +313,10 @@ def _interval(value: dict[str, float]) -> str:
 def report(name: str, figures: dict[str, Any]) -> str:
     """What is printed for one model."""
     lines = ["", f"{name}: {figures['photos']} photos, calibrated in {figures['seconds']:.2f} s"]
-    for language, found in figures["present"].items():
+    for kind, found in figures["present"].items():
         verdicts = ", ".join(f"{share:.0%} {verdict}" for verdict, share in found["verdicts"].items())
         lines += [
-            f"  {LANGUAGES[language]}, {found['count']} queries with an answer: {verdicts}",
+            f"  {kind}, {found['count']} queries with an answer: {verdicts}",
             f"    hit@5 without cut-off {_interval(found['hit@5 without cut-off'])}, "
             f"with {_interval(found['hit@5 with cut-off'])}; kept {_interval(found['kept of those'])}",
             f"    shown {found['photos shown, median']:.0f} (median), "
@@ -346,10 +358,17 @@ def measure(model: Any, photos: dict[str, Path], queries: Sequence[Query]) -> di
         "photos": len(photos),
         "seconds": seconds,
         "present": {
-            language: present(library, model, [q for q in queries if q.language == language], columns)
-            for language in LANGUAGES
+            name + said: present(
+                library, model, [q for q in queries if q.language == language], columns, whole=whole
+            )
+            for language, name in LANGUAGES.items()
+            for said, whole in WAYS
         },
-        "absent": {name: absent(library, model, texts) for name, texts in groups.items()},
+        "absent": {
+            name + said: absent(library, model, texts, whole=whole)
+            for name, texts in groups.items()
+            for said, whole in WAYS
+        },
         "composed": subtraction(composed(vectors, regions, model, queries, photos)),
         "natural": subtraction(natural(library, model, queries, columns)),
     }

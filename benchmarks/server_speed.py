@@ -1,11 +1,12 @@
 """The server's speed as a page meets it: searches, cards, thumbnails, the start, and the memory.
 
-    python benchmarks/server_speed.py [--photos N] [--folder DIR] [--requests N]
+    python benchmarks/server_speed.py [--photos N] [--folder DIR] [--requests N] [--parts]
 
 A real `sensorium serve` in a process of its own, asked over loopback by this process with connections that
 stay open; server and client share the machine's processors. The library holds small photos, crops of the
 example photos, indexed with the embedded model; each is given a date and most of them a place, so that
-answers carry what those of a real library do. Made once when `--folder` is given.
+answers carry what those of a real library do. Made once when `--folder` is given. With `--parts` the parts of
+photos are known, too, as after `sensorium describe`.
 
 - cold start: from starting the process to the first answered search; files are in the system's cache.
 - search: sentences that differ from each other, so that no vector is remembered; 1 and 16 clients.
@@ -39,7 +40,7 @@ from urllib.parse import quote
 
 import psutil
 
-from library_speed import make_small
+from library_speed import fill_parts, make_small
 from peer import describe_machine
 
 GOALS = {
@@ -105,14 +106,20 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=10_000)
     parser.add_argument("--requests", type=int, default=200, help="searches in a row; others in proportion")
     parser.add_argument("--folder", type=Path, help="where to make the library, or find the one made before")
+    parser.add_argument("--parts", action="store_true", help="let the parts of photos be known")
     options = parser.parse_args()
     print(describe_machine())
+    from sensorium.photos import Library
+
     with tempfile.TemporaryDirectory() as scratch:
         os.environ.setdefault("SENSORIUM_HOME", str(Path(scratch, "home")))
         library = make_library(options.folder or Path(scratch), options.photos)
+        if options.parts:
+            with Library.open(library) as opened:
+                fill_parts(opened)
         start_and_stop(library)  # brings the engine and the system's cache up
         figures = measure(library, options.requests)
-    print(f"\n{options.photos} photos, sensorium/mini-clip")
+    print(f"\n{options.photos} photos, sensorium/mini-clip{', parts known' if options.parts else ''}")
     for name, value in figures.items():
         print(f"{name:55s} {value:9.1f}   {verdict(name, value)}")
     if hasattr(os, "getloadavg"):

@@ -10,6 +10,7 @@ import numpy as np
 import sqlalchemy as sa
 from concepts import DIM, ConceptEncoder
 
+from sensorium.media.image import ImageSpec
 from sensorium.photos.database import schema
 from sensorium.photos.database.store import Store
 from sensorium.photos.library import Library
@@ -23,6 +24,7 @@ class Encoder(ConceptEncoder):
     name = NAME
     pipeline = "concepts-1"
     dim = DIM
+    image_spec = ImageSpec(1, 1, "crop", 1, "bicubic", (0.5,) * 3, (0.5,) * 3)
 
 
 def moment(local: str | None) -> int | None:

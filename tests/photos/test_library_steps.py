@@ -127,7 +127,7 @@ FACE |= {"model": "m", "embedding": b""}
 SECOND = TABLES | {
     "library": "*",
     "roots": "*",
-    "pipelines": "*",
+    "pipelines": f"{TABLES['pipelines']}, golden, previous, complete",
     "vectors": "*",
     "photos": f"{TABLES['photos']}, country, caption, rating, places_version, frames, keywords",
     "people": "id, name",

@@ -15,10 +15,11 @@ from sensorium.errors import ModelNotFoundError
 from sensorium.photos.database import schema
 from sensorium.photos.describe import passes
 from sensorium.photos.describe.passes import Completed, Skipped
-from sensorium.photos.describe.regions import embedded, prepared, windows
+from sensorium.photos.describe.regions import RegionPass, embedded, prepared, windows
 from sensorium.photos.health import upkeep
 from sensorium.photos.query import Query, Term
-from sensorium.photos.vectors.regions import REGIONS, Regions, packed, packed_size, unpacked
+from sensorium.photos.search.parts import PartCalibration
+from sensorium.photos.vectors.regions import REGIONS, Regions, packed, packed_size, stacked, unpacked
 
 HARBOUR_WITHOUT_WALRUS = Query(terms=(Term("harbour", None, 1.0), Term("walrus", None, -1.0)))
 WITHOUT_WALRUS = Query(exclude=("walrus",))
@@ -75,7 +76,8 @@ def rows(library) -> dict[tuple[str, int], np.ndarray]:
 
 def vectors(content: bytes) -> np.ndarray:
     """Those [9, d] that were packed."""
-    factors, numbers = unpacked([content], len(content) // REGIONS - 2)
+    dim = len(content) // REGIONS - 2
+    factors, numbers = unpacked(stacked([content], dim), dim)
     return (factors[..., None] * numbers)[0]
 
 
@@ -207,7 +209,6 @@ def test_without_looks_into_the_corners(album):
     assert set(wanted) & set(plain) - hidden <= set(found)
     assert hidden.isdisjoint(found)
     assert hidden.isdisjoint(ids(library.search(WITHOUT_WALRUS, 100)))
-    assert ids(library.search("harbour")) == plain  # what is wanted is not asked of parts
 
 
 def test_photos_that_were_not_looked_at_are_judged_as_a_whole(album):
@@ -241,6 +242,76 @@ def test_pages_stay_as_they_were_while_parts_are_looked_at(album):
     assert found == whole
 
 
+def measure(album: Album) -> None:
+    """As the pass does at the end of its run."""
+    looking = RegionPass(album.store.active_pipeline(), lambda: album.encoder)
+    assert looking.absent() is None
+    looking.finish(album.store)
+
+
+def test_a_small_thing_is_found_in_a_part(album):
+    small = {album.add("harbour") for _ in range(4)}
+    others = {album.add(f"thing {number}") for number in range(60)}
+    library = album.library()
+    before = library.search("walrus")
+    assert before.verdict == "weak"
+    assert not small & set(ids(before[:4]))
+    for photo in small | others:
+        see(album, photo, *(["walrus"] if photo in small else []))
+    assert ids(library.search("walrus")) == ids(before)  # nobody knows yet what the scores mean
+    measure(album)
+    found = library.search("walrus")
+    assert set(ids(found[:4])) == small
+    assert set(ids(library.search("harbour"))) >= small  # what fills the picture is not lost
+    assert library.search("zzgrmpf").verdict == "nothing"
+
+
+def test_what_no_photo_shows_is_not_found_in_parts_either(album):
+    for number in range(120):
+        see(album, album.add(f"thing {number}"), f"stuff {number}", f"stuff {number + 500}")
+    library = album.library()
+    absent = [f"absence {number}" for number in range(20)]
+    before = [library.search(words).verdict for words in absent]
+    measure(album)
+    after = [library.search(words).verdict for words in absent]
+    assert after.count("found") <= before.count("found") + 2
+
+
+def test_it_is_measured_again_when_there_are_many_more_parts(album):
+    for _ in range(8):
+        see(album, album.add("x"))
+    texts = []
+    for more in (0, 1, 8):
+        for _ in range(more):
+            see(album, album.add("x"))
+        measure(album)
+        texts.append(album.store.active_pipeline().parts)
+    assert PartCalibration.read(texts[0]).reached.photos == 8
+    assert texts[1] == texts[0]
+    assert PartCalibration.read(texts[2]).reached.photos == 17
+
+
+@pytest.mark.parametrize("text", [None, "", "null", "[]", "{}", '["x", 1.0, 1, [1], [0.5]]'])
+def test_what_was_not_measured_for_todays_texts_is_not_used(text):
+    assert PartCalibration.read(text) is None
+
+
+def test_pages_of_what_parts_show_hold_what_one_page_holds(album):
+    for number in range(60):
+        see(album, album.add(f"thing {number}"), *(["walrus"] if number % 4 == 0 else []))
+    measure(album)
+    library = album.library()
+    whole = ids(library.search("walrus", 100))
+    assert len(whole) >= 12
+    found, cursor = [], None
+    while cursor is not None or not found:
+        page = library.search("walrus", 5, after_cursor=cursor)
+        found += ids(page)
+        cursor = page.cursor
+        see(album, album.add("walrus"), "walrus")
+    assert found == whole
+
+
 def test_damaged_parts_are_told_and_not_used(album):
     harbours(album)
     with album.store.writing() as connection:
@@ -252,15 +323,17 @@ def test_damaged_parts_are_told_and_not_used(album):
 
 
 def test_a_sample_is_spread_over_all_photos(album):
-    assert list(Regions(album.store, album.pipeline).sample()) == []
+    regions = Regions(album.store, album.pipeline)
+    assert list(regions.sample(album.store.vectors_generation()).ids) == []
     for _ in range(300):
         see(album, album.add("x"))
-    sample = Regions(album.store, album.pipeline).sample()
+    now = album.store.vectors_generation()
+    sample = regions.sample(now).ids
     assert len(sample) == len(set(sample.tolist())) == 256
     assert sample.tolist() == sorted(sample.tolist())
     assert (sample[0], sample[-1]) == (1, 300)
-    earlier = Regions(album.store, album.pipeline, album.store.vectors_generation() - 20).sample()
-    assert earlier[-1] == 290  # each photo and its parts are a change of their own
+    assert regions.sample(now - 20).ids[-1] == 290  # each photo and its parts are a change of their own
+    assert regions.count() == 300
 
 
 def test_scores_come_in_the_order_of_the_ids_and_are_nothing_where_nothing_is_known(album):
@@ -269,12 +342,33 @@ def test_scores_come_in_the_order_of_the_ids_and_are_nothing_where_nothing_is_kn
     for photo in (2, 4):
         see(album, photo, "walrus")
     query = album.encoder.embed_texts(["walrus"])[0]
-    (scores,) = Regions(album.store, album.pipeline).closest([query], np.array([4, 5, 2, 1]))
-    assert np.isnan(scores).tolist() == [False, True, False, True]
+    parts = Regions(album.store, album.pipeline).until(album.store.vectors_generation())
+    for _ in range(3):  # from the file, then from memory
+        (scores,) = parts.closest([query], np.array([4, 5, 2, 1, 999]))
+        assert np.isnan(scores).tolist() == [False, True, False, True, True]
     with album.store.reading() as connection:
         kept = sa.select(schema.regions.c.vectors).where(schema.regions.c.photo_id == 4)
         content = connection.scalar(kept)
     assert scores[0] == pytest.approx((vectors(content) @ query).max(), abs=1e-6)
+
+
+@pytest.mark.parametrize("limit", [0, 1 << 20])
+def test_what_is_kept_in_memory_is_what_the_file_holds(album, monkeypatch, limit):
+    monkeypatch.setattr("sensorium.photos.vectors.regions._IN_MEMORY", limit)
+    for number in range(20):
+        see(album, album.add("x"), *(["walrus"] if number % 3 == 0 else []))
+    query = album.encoder.embed_texts(["walrus"])[0]
+    regions, asked = Regions(album.store, album.pipeline), np.arange(30, 0, -1)
+    before = album.store.vectors_generation()
+    first = regions.until(before).closest([query], asked)[0]
+    for _ in range(2):
+        assert np.array_equal(regions.until(before).closest([query], asked)[0], first, equal_nan=True)
+    see(album, album.add("x"), "walrus")
+    after = regions.until(album.store.vectors_generation()).closest([query], asked)[0]
+    assert np.isnan(first[9])
+    assert after[9] > np.nanmedian(first)
+    assert np.array_equal(np.delete(after, 9), np.delete(first, 9), equal_nan=True)
+    assert np.array_equal(regions.until(before).closest([query], asked)[0], first, equal_nan=True)
 
 
 @given(st.integers(1, 768), st.integers(0, 2**32))

@@ -293,9 +293,13 @@ def test_what_is_no_cursor_is_refused(text):
 
 
 def test_a_cursor_is_plain_letters_and_comes_back():
-    rules = ((0.25, 0.5, -2.0, 0.0, None), (0.0, 1.0, -3.5, 0.5, (-1.25, 0.75)))
+    rules = (
+        (0.25, 0.5, -2.0, 0.0, None, None),
+        (0.0, 1.0, -3.5, 0.5, (-1.25, 0.75), None),
+        (0.0, 1.0, -3.5, 0.0, None, (0.5, 0.25, -2.5)),
+    )
     cursor = Cursor("question", 1, 2, 3, rules, 3.5, "found", -5, 7)
-    assert Cursor.read(cursor.text(), "question", 2) == cursor
+    assert Cursor.read(cursor.text(), "question", 3) == cursor
     assert cursor.text().replace("-", "").replace("_", "").isalnum()
     with pytest.raises(SensoriumError, match="no cursor"):
         Cursor.read(cursor.text(), "question", 1)
@@ -304,14 +308,16 @@ def test_a_cursor_is_plain_letters_and_comes_back():
 @pytest.mark.parametrize(
     "rule",
     [
-        (0.0, 0.0, 0.0, 0.0, None),
-        (0.0, 1.0, float("nan"), 0.0, None),
-        (0.0, 1.0, 0.0, float("inf"), None),
+        (0.0, 0.0, 0.0, 0.0, None, None),
+        (0.0, 1.0, float("nan"), 0.0, None, None),
+        (0.0, 1.0, 0.0, float("inf"), None, None),
         (0.0, 1.0, 0.0, 0.0),
-        (0.0, 1.0, 0.0, 0.0, (0.0, float("nan"))),
-        (0.0, 1.0, 0.0, 0.0, (0.0,)),
-        (0.0, 1.0, 0.0, 0.0, {"a": 1.0, "b": 2.0}),
-        (0.0, 1.0, 0.0, 0.0, "ab"),
+        (0.0, 1.0, 0.0, 0.0, (0.0, float("nan")), None),
+        (0.0, 1.0, 0.0, 0.0, (0.0,), None),
+        (0.0, 1.0, 0.0, 0.0, {"a": 1.0, "b": 2.0}, None),
+        (0.0, 1.0, 0.0, 0.0, "ab", None),
+        (0.0, 1.0, 0.0, 0.0, None, (0.0, 0.0, 0.0)),
+        (0.0, 1.0, 0.0, 0.0, None, (0.0, 1.0)),
     ],
 )
 def test_a_cursor_whose_rules_no_page_made_is_refused(rule):

@@ -356,6 +356,7 @@ def _print_report(library: Library, report: Report) -> None:
             f"encoded {report.encoding_seconds:.1f} s, waited {report.waiting_seconds:.1f} s",
             style="dim",
         )
+        console.print("`sensorium describe` looks closer: small things, text, faces", style="dim")
     _print_refusals(console, "refused", report.failed)
     _print_refusals(console, "unreadable", report.unreadable)
     _print_refusals(console, "offline, kept as it was", report.offline)

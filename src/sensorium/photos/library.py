@@ -275,6 +275,7 @@ class Library(Rooms):
             index=self._searcher.watch(index),
             calibration=self._calibration(pipeline, index) if terms else None,
             terms=list(zip(terms, vectors, strict=True)),
+            regions=self._searcher.regions(pipeline),
         )
 
     def similar(self, image: str | os.PathLike[str], k: int = 20) -> list[Hit]:

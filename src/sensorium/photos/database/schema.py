@@ -146,6 +146,7 @@ pipelines = sa.Table(
     sa.Column("golden", sa.Text),  # what golden.py measured when the first vectors were made
     sa.Column("previous", sa.Integer),  # id of the pipeline that answered before this one; it may be gone
     sa.Column("complete", sa.Boolean, nullable=False, server_default="0"),  # had a vector of every photo once
+    sa.Column("parts", sa.Text),  # what search/parts.py measured when the parts of photos were looked at
     sa.Index("ix_pipelines_one_active", "active", unique=True, sqlite_where=sa.text("active")),
     sqlite_autoincrement=True,
 )

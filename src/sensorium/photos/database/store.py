@@ -67,7 +67,8 @@ class Pipeline(NamedTuple):
     """A model as it made vectors: see ``Encoder.pipeline``.
 
     ``complete`` says that every photo had its vector once; ``previous`` is the id of the pipeline that
-    answered before this one, for ``Store.rollback``; ``golden`` is what golden.py measured.
+    answered before this one, for ``Store.rollback``; ``golden`` is what golden.py measured, ``parts`` what
+    search/parts.py did.
     """
 
     id: int
@@ -78,6 +79,7 @@ class Pipeline(NamedTuple):
     complete: bool = False
     previous: int | None = None
     golden: str | None = None
+    parts: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,7 @@ class Store:
             pipelines.c.complete,
             pipelines.c.previous,
             pipelines.c.golden,
+            pipelines.c.parts,
         )
         statement = sa.select(*columns).order_by(pipelines.c.id)
         return [Pipeline(*row) for row in self._kept("pipelines", statement)]

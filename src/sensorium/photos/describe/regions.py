@@ -18,16 +18,17 @@ from sqlalchemy.engine import Connection
 
 from sensorium.errors import SensoriumError
 from sensorium.media.image import fit_image
-from sensorium.photos.database.schema import library, photos, regions
+from sensorium.photos.database.records import parts as parts_of
+from sensorium.photos.database.schema import library, photos, pipelines, regions, vectors
 from sensorium.photos.describe.looking import Look
 from sensorium.photos.describe.passes import Pass
-from sensorium.photos.vectors.regions import ACROSS, packed
+from sensorium.photos.vectors.regions import ACROSS, Regions, Sample, packed
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from sensorium.media.image import ImageSpec
-    from sensorium.photos.database.store import Pipeline
+    from sensorium.photos.database.store import Pipeline, Store
     from sensorium.photos.encoder import Encoder
 
 _INSERT = insert(regions)
@@ -121,6 +122,45 @@ class RegionPass(Pass):
         ]
         if rows:
             connection.execute(_UPSERT, rows)
+
+    def finish(self, store: Store) -> None:
+        """Measure what scores with parts mean, when there are many more or fewer of them than before."""
+        from sensorium.photos.search import calibration, parts
+
+        if self._pipeline is None or self._encoder is None:
+            return
+        pipeline = self._pipeline
+        looked, before = Regions(store, pipeline), parts.PartCalibration.read(pipeline.parts)
+        count = looked.count()
+        if not count or (before is not None and before.fits(count)):
+            return
+        sample = looked.drawn(parts.MEASURED, store.vectors_generation())
+        whole, sample = _with_vectors(store, pipeline, sample)
+        if not len(whole):
+            return
+        kept = calibration.stored(store, pipeline.id)
+        known = kept is not None and kept.digest == calibration.background().digest
+        prompts = kept.prompts if kept is not None and known else calibration.embed_background(self._encoder)
+        found = parts.measure(prompts.astype(np.float32), whole, sample, count)
+        with store.writing(advance=True, vectors=False) as connection:
+            this = sa.update(pipelines).where(pipelines.c.id == pipeline.id)
+            connection.execute(this.values(parts=found.text()))
+
+
+def _with_vectors(store: Store, pipeline: Pipeline, sample: Sample) -> tuple[NDArray[np.float32], Sample]:
+    """The vectors [n, d] of the photos of a sample that have one, and these photos' parts."""
+    ids = sample.ids
+    mine = vectors.c.pipeline_id == pipeline.id
+    found: dict[int, bytes] = {}
+    with store.reading() as connection:
+        for part in parts_of(ids.tolist()):
+            chosen = sa.select(vectors.c.photo_id, vectors.c.vector)
+            rows = connection.execute(chosen.where(mine, vectors.c.photo_id.in_(part)))
+            found.update((row.photo_id, row.vector) for row in rows)
+    there = np.isin(ids, list(found))
+    halves = [np.frombuffer(found[photo], "<f2") for photo in ids[there].tolist()]
+    whole = np.array(halves, np.float32).reshape(len(halves), pipeline.dim)
+    return whole, Sample(ids[there], sample.factors[there], sample.numbers[there])
 
 
 def windows(width: int, height: int) -> list[tuple[int, int, int, int]]:

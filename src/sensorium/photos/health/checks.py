@@ -37,7 +37,7 @@ from sensorium.photos.files.names import join, printable
 from sensorium.photos.files.scan import reason_offline
 from sensorium.photos.health.salvage import open_to_read
 from sensorium.photos.vectors import cabinet, segments
-from sensorium.photos.vectors.regions import packed_size, unpacked
+from sensorium.photos.vectors.regions import packed_size, stacked, unpacked
 
 Kind = Literal["file", "rows", "vectors", "models", "words", "copies", "originals"]
 
@@ -211,7 +211,7 @@ def _lengths(rows: Sequence[bytes], dim: int) -> NDArray[np.float32]:
 
 def _lengths_of_parts(rows: Sequence[bytes], dim: int) -> NDArray[np.float32]:
     """Lengths [n, 9] of the vectors of rows."""
-    factors, numbers = unpacked(rows, dim)
+    factors, numbers = unpacked(stacked(rows, dim), dim)
     lengths: NDArray[np.float32] = np.linalg.norm(numbers, axis=2) * factors
     return lengths
 

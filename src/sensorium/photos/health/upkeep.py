@@ -213,7 +213,7 @@ def renew(store: Store, name: str) -> Model:
             for table in (vectors, schema.frames, schema.regions, failures, schema.calibrations):
                 connection.execute(sa.delete(table).where(table.c.pipeline_id == pipeline.id))
             this = sa.update(pipelines).where(pipelines.c.id == pipeline.id)
-            connection.execute(this.values(golden=None, complete=False))
+            connection.execute(this.values(golden=None, parts=None, complete=False))
         cabinet.discard(store.folder)
     return before
 

@@ -75,11 +75,13 @@ def answer(
     index: VectorIndex,
     calibration: Calibration | None,
     terms: Sequence[tuple[Term, NDArray[np.float32]]],
+    regions: Regions | None = None,
 ) -> Results:
     """A page of the photos that a query finds.
 
     ``terms`` are those of ``looks`` with their vectors [d]; ``calibration`` may be absent when there are
-    none. Raises SensoriumError for a cursor of another search, LibraryError.
+    none; ``regions`` are the parts of photos. Raises SensoriumError for a cursor of another search,
+    LibraryError.
     """
     asked = {**query.document(), "sort": page.sort, "everything": page.everything, "pipeline": pipeline.id}
     question = paging.digest(asked)
@@ -91,8 +93,13 @@ def answer(
     if terms and calibration is not None:
         words = _matches(store, query, filtered.ids)
         size = len(index) if filtered.ids is None else len(filtered.ids)
-        regions = Regions(store, pipeline, snapshot.generation)
-        questions = _questions(calibration, terms, size, cursor, index, regions)
+        seen_parts = regions.until(snapshot.generation) if regions is not None else None
+        questions = _questions(calibration, terms, size, cursor)
+        if cursor is None and seen_parts is not None:
+            joint = parts.PartCalibration.read(pipeline.parts)
+            queries = [vector if term.image is None else None for term, vector in terms]
+            asked_parts = parts.Asked(questions, queries, [term.weight for term, _ in terms], size)
+            questions = parts.measured(index, seen_parts, calibration, joint, asked_parts)
         ranked = rank(
             index,
             questions,
@@ -103,7 +110,7 @@ def answer(
             everything=page.everything,
             best=None if cursor is None else cursor.best,
             closest=_CLOSEST,
-            parts=regions,
+            parts=seen_parts,
         )
     else:
         ranked = _listed(filtered.ids, snapshot)
@@ -118,7 +125,7 @@ def answer(
             pipeline.id,
             snapshot.generation,
             snapshot.newest,
-            tuple((q.offset, q.spread, q.ordinary, q.shared, q.of_parts) for q in questions),
+            tuple((q.offset, q.spread, q.ordinary, q.shared, q.of_parts, q.with_parts) for q in questions),
             ranked.best,
             verdict,
             int(shown_keys[page.k - 1]),
@@ -142,8 +149,6 @@ def _questions(
     terms: Sequence[tuple[Term, NDArray[np.float32]]],
     among: int,
     cursor: Cursor | None,
-    index: VectorIndex,
-    regions: Regions,
 ) -> list[Question]:
     """The terms ready to be compared among so many photos; on later pages as the first one measured them."""
     questions = [
@@ -151,9 +156,7 @@ def _questions(
         for term, vector in terms
     ]
     if cursor is None:
-        weights = [term.weight for term, _ in terms]
-        unwanted = [place for place, (term, _) in enumerate(terms) if term.weight < 0 and term.image is None]
-        return parts.measured(index, regions, calibration.related(questions, weights), weights, unwanted)
+        return calibration.related(questions, [term.weight for term, _ in terms])
     return [Question(question.vector, *rule) for question, rule in zip(questions, cursor.rules, strict=True)]
 
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache, cached_property
 from importlib import resources
@@ -111,7 +111,9 @@ class Question:
 
     ``ordinary`` is the evidence of a photo that has nothing to do with it. ``shared`` is, for something
     unwanted, how much evidence a photo has for it with each unit of evidence for what is wanted. ``of_parts``
-    are the same two numbers for the nearest part of a photo; None where parts tell nothing.
+    are the same two numbers for the nearest part of a photo. For something wanted ``with_parts`` are offset,
+    spread and ordinary evidence of the mean of both scores, the picture's and its nearest part's. They are
+    None where parts tell nothing.
     """
 
     vector: Floats
@@ -120,14 +122,49 @@ class Question:
     ordinary: float
     shared: float = 0.0
     of_parts: tuple[float, float] | None = None
+    with_parts: tuple[float, float, float] | None = None
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether the parts of photos tell something about it."""
+        return self.of_parts is not None or self.with_parts is not None
 
     def evidence(self, scores: Floats) -> Floats:
         """Evidence [n] for photos from their scores ``r`` [n] with ``vector``."""
         return (scores - np.float32(self.offset)) / np.float32(self.spread)
 
+    def joint(self, scores: Floats, closest: Floats) -> Floats:
+        """Evidence [n] from the scores of pictures [n] and their nearest parts [n]; needs ``with_parts``."""
+        if self.with_parts is None:
+            raise ValueError("nothing was measured with parts")
+        offset, spread, _ = self.with_parts
+        return (mean(scores, closest) - np.float32(offset)) / np.float32(spread)
+
     def score(self, evidence: float) -> float:
         """The score ``r`` that a photo of this evidence has."""
         return self.offset + evidence * self.spread
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """The best score [k] that a text reaches by chance among as many photos [k].
+
+    ``photos`` is how many the library, or the part of it that was looked at, had when it was measured.
+    """
+
+    photos: int
+    sizes: NDArray[np.int64]
+    chance: Floats
+
+    def among(self, photos: int) -> float:
+        """The best score of a text by chance among so many photos; beyond those measured it grows on."""
+        at = np.log2(self.sizes)
+        wanted = float(np.log2(max(photos, 1)))
+        if wanted <= at[-1] or len(at) < 2:
+            return float(np.interp(wanted, at, self.chance))
+        before = max(len(at) - 4, 0)
+        slope = float(self.chance[-1] - self.chance[before]) / float(at[-1] - at[before])
+        return float(self.chance[-1]) + max(slope, 0.0) * (wanted - float(at[-1]))
 
 
 @dataclass(frozen=True)
@@ -162,13 +199,23 @@ class Calibration:
     def question(self, query: Floats, among: int) -> Question:
         """Prepare a query vector [d], of unit length, for a search among so many photos."""
         centred = query - self._centre
-        length = float(np.linalg.norm(centred)) or 1.0
-        centred = centred / np.float32(length)
-        middle = float(np.median(self.sample @ centred))
-        spread = self.spread / length
-        offset = _trust(self.photos) * middle + self._chance_among(among) / length
+        centred = centred / np.float32(float(np.linalg.norm(centred)) or 1.0)
+        return Question(centred, *self.rule(query, among, self.sample @ centred, self.reached, self.spread))
+
+    def rule(
+        self, query: Floats, among: int, sample: Floats, reached: Reached, spread: float
+    ) -> tuple[float, float, float]:
+        """Offset, spread and ordinary evidence of a query [d].
+
+        ``sample`` are its scores [s] with some photos, ``reached`` and ``spread`` what texts' scores reach
+        and how far they lie apart.
+        """
+        length = float(np.linalg.norm(query - self._centre)) or 1.0
+        middle = float(np.median(sample))
+        spread = spread / length
+        offset = _trust(reached.photos) * middle + reached.among(among) / length
         offset += spread * self._penalty(query)
-        return Question(centred, offset, spread, (middle - offset) / spread)
+        return offset, spread, (middle - offset) / spread
 
     def picture_question(self, query: Floats, among: int) -> Question:
         """Prepare the vector [d] of a picture for a search among so many photos.
@@ -197,19 +244,14 @@ class Calibration:
             for question, rows, weight in zip(questions, above, weights, strict=True)
         ]
 
-    def _chance_among(self, photos: int) -> float:
-        """The best score of a text by chance among so many photos; beyond those measured it grows on."""
-        at = np.log2(self.sizes)
-        wanted = float(np.log2(max(photos, 1)))
-        if wanted <= at[-1] or len(at) < 2:
-            return float(np.interp(wanted, at, self.chance))
-        before = max(len(at) - 4, 0)
-        slope = float(self.chance[-1] - self.chance[before]) / float(at[-1] - at[before])
-        return float(self.chance[-1]) + max(slope, 0.0) * (wanted - float(at[-1]))
+    @property
+    def reached(self) -> Reached:
+        """What scores of whole pictures reach by chance."""
+        return Reached(self.photos, self.sizes, self.chance)
 
     @cached_property
     def _centre(self) -> Floats:
-        return _centre(self.prompts)
+        return centre(self.prompts)
 
     @cached_property
     def _directions(self) -> tuple[Floats, Floats]:
@@ -222,6 +264,11 @@ class Calibration:
         found = _nearness(query[None], *self._directions, background().shown)[0]
         sense = (float(found) - self.senseless) / (self.sensible - self.senseless)
         return _SENSELESS * max(_SENSIBLE - sense, 0.0)
+
+
+def mean(scores: Floats, closest: Floats) -> Floats:
+    """The mean score [n] of pictures [n] and their nearest parts [n]."""
+    return (scores + closest) * np.float32(0.5)
 
 
 def shared(rows: Floats, wanted: Floats) -> float:
@@ -281,26 +328,31 @@ def measure(
     sample = photos
     if len(photos) > _SAMPLE:
         sample = photos[np.sort(random.choice(len(photos), _SAMPLE, replace=False))]
-    centred = texts - _centre(texts)
+    centred = texts - centre(texts)
     spread = float((sample @ centred[shown].T).std())
     senseless, sensible = _measure_sense(texts, shown)
-    sizes, chance = _chance(photos, centred, shown, _trust(count), random)
+
+    def whole(some: Floats) -> Floats:
+        return np.asarray(photos @ some.T, np.float32)
+
+    reached = reach(whole, len(photos), centred, count, random)
     return Calibration(
         digest=background().digest,
         prompts=texts,
         photos=count,
         spread=spread if spread > 1e-6 else 1.0,
-        sizes=sizes,
-        chance=chance,
+        sizes=reached.sizes,
+        chance=reached.chance,
         sample=sample.astype(np.float16).astype(np.float32),  # what a stored one gives as well
         senseless=senseless,
         sensible=sensible,
     )
 
 
-def _centre(prompts: Floats) -> Floats:
-    centre: Floats = prompts[background().shown].mean(axis=0)
-    return centre
+def centre(prompts: Floats) -> Floats:
+    """The mean [d] of the background texts [m, d] that name things to see."""
+    middle: Floats = prompts[background().shown].mean(axis=0)
+    return middle
 
 
 def _trust(photos: int) -> float:
@@ -308,22 +360,34 @@ def _trust(photos: int) -> float:
     return photos / (photos + _SHRINK)
 
 
-def _chance(
-    photos: Floats, texts: Floats, shown: NDArray[np.bool_], trust: float, random: np.random.Generator
-) -> tuple[NDArray[np.int64], Floats]:
-    """The best of 1, 2, 4, ... n photos [n, d] for a typical text [m, d]: the mean of both kinds' medians."""
-    count = len(photos)
+def reach(
+    score: Callable[[Floats], Floats],
+    count: int,
+    texts: Floats,
+    photos: int,
+    random: np.random.Generator,
+) -> Reached:
+    """The best of 1, 2, 4, ... photos for a typical text: the mean of both kinds' medians.
+
+    Args:
+        score: The scores [n, t] of photos for some of the texts [t, d].
+        count: How many photos it scores: n.
+        texts: The background texts [m, d], centred.
+        photos: Of how many photos these are a part.
+        random: Decides in which orders photos are drawn.
+    """
+    shown, trust = background().shown, _trust(photos)
     sizes = np.unique(np.append(2 ** np.arange(int(np.log2(count)) + 1), count))
     orders = [random.permutation(count) for _ in range(_DRAWS)]
     best = np.zeros((len(sizes), len(texts)), np.float32)
     for start in range(0, len(texts), _TEXTS):
-        scores = photos @ texts[start : start + _TEXTS].T
-        scores -= np.float32(trust) * np.median(scores, axis=0)
+        scores = score(texts[start : start + _TEXTS])
+        scores = scores - np.float32(trust) * np.median(scores, axis=0)
         for order in orders:
             parts = np.maximum.reduceat(scores[order], np.append(0, sizes[:-1]), axis=0)
             best[:, start : start + _TEXTS] += np.maximum.accumulate(parts, axis=0) / _DRAWS
     medians = [np.median(best[:, kind], axis=1) for kind in (shown, ~shown)]
-    return sizes.astype(np.int64), np.mean(medians, axis=0).astype(np.float32)
+    return Reached(photos, sizes.astype(np.int64), np.mean(medians, axis=0).astype(np.float32))
 
 
 def _sense(queries: Floats, prompts: Floats, shown: NDArray[np.bool_], own: bool = False) -> Floats:

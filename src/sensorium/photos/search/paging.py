@@ -18,8 +18,8 @@ from sensorium.errors import SensoriumError
 
 _VERSION = 2
 
-Rule = tuple[float, float, float, float, tuple[float, float] | None]
-"""Offset, spread, ordinary and shared evidence of a ``calibration.Question``, and the last two of parts."""
+Rule = tuple[float, float, float, float, tuple[float, float] | None, tuple[float, float, float] | None]
+"""Offset, spread, ordinary and shared evidence of a ``calibration.Question``, its of_parts and with_parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,19 +94,30 @@ class Cursor:
 
 
 def _rules(values: Any) -> tuple[Rule, ...]:
-    rules: list[Rule] = []
-    for value in values:
-        *numbers, parts = value
-        offset, spread, ordinary, shared = map(float, numbers)
-        of_parts = None
-        if parts is not None:
-            part_ordinary, part_shared = map(float, parts)
-            of_parts = part_ordinary, part_shared
-        finite = map(math.isfinite, (offset, spread, ordinary, shared, *(of_parts or ())))
-        if spread <= 0 or not all(finite):
-            raise ValueError("a rule is no number")
-        rules.append((offset, spread, ordinary, shared, of_parts))
-    return tuple(rules)
+    return tuple(_rule(*value) for value in values)
+
+
+def _rule(offset: Any, spread: Any, ordinary: Any, shared: Any, of_parts: Any, with_parts: Any) -> Rule:
+    """A rule as a page wrote it. Raises ValueError or TypeError for any other."""
+    offset, spread, ordinary, shared = _numbers([offset, spread, ordinary, shared])
+    pair: tuple[float, float] | None = None
+    if of_parts is not None:
+        first, second = _numbers(of_parts)
+        pair = first, second
+    three: tuple[float, float, float] | None = None
+    if with_parts is not None:
+        first, second, third = _numbers(with_parts)
+        three = first, second, third
+    if spread <= 0 or (three is not None and three[1] <= 0):
+        raise ValueError("a spread is none")
+    return offset, spread, ordinary, shared, pair, three
+
+
+def _numbers(values: Any) -> list[float]:
+    numbers = [float(value) for value in values]
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError("a rule is no number")
+    return numbers
 
 
 def digest(document: dict[str, Any]) -> str:

@@ -38,6 +38,7 @@ from sensorium.photos.search.reasons import Said
 from sensorium.photos.vectors.index import VectorIndex
 from sensorium.photos.vectors.matrix import Matrix, open_matrix
 from sensorium.photos.vectors.moments import Moments
+from sensorium.photos.vectors.regions import Regions
 from sensorium.photos.vectors.sieve import Ids
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 Verdict = Literal["found", "weak", "nothing"]
 
 _NO_VECTOR = -20.0  # evidence of a photo that only its words can find
-_IN_PARTS = 2048  # photos whose parts one search reads: about 10 MB
+_IN_PARTS = 512  # photos whose parts one search looks at
 _STEPS = 1e4  # evidence is ordered in steps of 1 / this, so that rounding of a scan changes no order
 
 
@@ -138,6 +139,7 @@ class Searcher:
         self._store = store
         self._matrix: tuple[int, Matrix] | None = None
         self._moments: Moments | None = None
+        self._regions: tuple[int, Regions] | None = None
         self._asked = 0
         self._graph: HnswCache | None = None
 
@@ -151,6 +153,12 @@ class Searcher:
         ids, scores = self.watch(index).with_videos(*found, query, wanted)
         pairs = zip(ids.tolist(), scores.tolist(), strict=True)
         return [(photo, score) for photo, score in pairs if photo != without][:k]
+
+    def regions(self, pipeline: Pipeline) -> Regions:
+        """The parts of a pipeline's photos."""
+        if self._regions is None or self._regions[0] != pipeline.id:
+            self._regions = pipeline.id, Regions(self._store, pipeline)
+        return self._regions[1]
 
     def read(self, pipeline: Pipeline) -> Matrix:
         """The vectors of a pipeline; what changed since the last call is read. Raises LibraryError."""
@@ -206,7 +214,7 @@ def rank(
         everything: Whether to let all pass.
         best: The best evidence by looks that decides the cut-off, where an earlier page has measured it.
         closest: How many of the best to name, passing or not.
-        parts: The parts of photos, where an unwanted term is looked for: in the best ``_IN_PARTS`` photos.
+        parts: The parts of photos: those of the best ``_IN_PARTS`` are looked at.
     """
     ids = _candidates(index, questions, weights, among, closest, everything=everything)
     looked = _Looked(index, questions, weights, parts)
@@ -272,6 +280,8 @@ def _candidates(
     if everything or max(weights) < 0:
         there = index.ids()
         return there if among is None else np.intersect1d(there, among, assume_unique=True)
+    if any(question.with_parts is not None for question in questions):
+        closest = max(closest, _IN_PARTS)  # a part may show what the whole picture hardly does
     found = [
         index.above(question.vector, question.score(LEAST), among, closest)[0]
         for question, weight in zip(questions, weights, strict=True)
@@ -293,7 +303,7 @@ class _Looked:
         """Evidence [n] of the sum of terms for photos [n]; very little for one without a vector."""
         scores = [self.index.scores(question.vector, ids) for question in self.questions]
         evidence = self._combined(scores, {})
-        places = [place for place, question in enumerate(self.questions) if question.of_parts is not None]
+        places = [place for place, question in enumerate(self.questions) if question.in_parts]
         if self.parts is not None and places:
             chosen = np.arange(len(ids)) if hidden is None else np.flatnonzero(~np.isin(ids, hidden))
             if max(self.weights) < 0:

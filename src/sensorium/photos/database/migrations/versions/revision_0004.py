@@ -1,4 +1,4 @@
-"""Vectors of the parts of pictures."""
+"""Vectors of the parts of pictures, and what scores with them mean."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,6 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
+    op.add_column("pipelines", sa.Column("parts", sa.Text(), nullable=True))
     op.create_table(
         "regions",
         _owner("photo"),
@@ -28,5 +29,6 @@ def _owner(name: str) -> sa.Column[int]:
 
 def downgrade() -> None:
     op.drop_table("regions")
+    op.execute("ALTER TABLE pipelines DROP COLUMN parts")
     # The pass would not look again at what it has seen.
     op.execute("DELETE FROM described WHERE pass = 'regions'")
