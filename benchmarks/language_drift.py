@@ -20,10 +20,10 @@ from peer import describe_machine
 from sensorium.runtime.language import Weights, quicken
 from sensorium.skills import answer
 from sensorium.train.data.question_shards import AskedShape, AskedShard
+from sensorium.train.data.questions import Asked
 from sensorium.train.recipes.mini_vlm import channels
-from sensorium.train.recipes.mini_vlm_measure import answered, score
+from sensorium.train.recipes.mini_vlm_measure import answers, score
 
-TOGETHER = 8  # pictures whose questions are answered at once
 TEXT = 400  # tokens of the text of which scores are compared
 
 
@@ -38,18 +38,17 @@ def main() -> None:
     answerer = answer.load("sensorium/mini-vlm")
     network: Any = answerer.network
     decoder, vocabulary = network.decoder, answerer.vocabulary
-    asked = [one for place in range(shard.shape.count) for one in shard.asked(place)]
-    said = [vocabulary.encode(f"{one.question} {one.answer}") for one in asked[:60]]
+    expected = list(answers(network, shard, vocabulary))
+    said = [vocabulary.encode(f"{one.question} {one.answer}") for one, _ in expected[:60]]
     text = torch.tensor([[token for tokens in said for token in tokens][:TEXT]])
-
-    expected = answers(network, shard, vocabulary)
-    print(f"{len(asked)} questions about {shard.shape.count} pictures")
-    print(f"  float32 on the network: {right(asked, expected):.1%} right")
+    print(f"{len(expected)} questions about {shard.shape.count} pictures")
+    print(f"  float32 on the network: {right(expected):.1%} right")
     for weights in get_args(Weights):
         fast = quicken(decoder, weights, text=text)
-        found = answers(SimpleNamespace(decoder=fast, connected=network.connected), shard, vocabulary)
-        same = sum(one == other for one, other in zip(expected, found, strict=True)) / len(asked)
-        print(f"  {weights}: {right(asked, found):.1%} right, {same:.1%} word for word the same")
+        quick: Any = SimpleNamespace(decoder=fast, connected=network.connected)
+        found = list(answers(quick, shard, vocabulary))
+        same = sum(one == other for one, other in zip(expected, found, strict=True)) / len(found)
+        print(f"  {weights}: {right(found):.1%} right, {same:.1%} word for word the same")
         assert fast.drift is not None
         print(f"    of a text of {text.shape[1]} tokens: {fast.drift.describe()}")
 
@@ -63,20 +62,9 @@ def held_back(run: Path, count: int) -> AskedShard:
     return shard
 
 
-@torch.no_grad()
-def answers(network: Any, shard: AskedShard, vocabulary: Any) -> list[str]:
-    """The likeliest answer to every question about the pictures."""
-    found = []
-    for first in range(0, shard.shape.count, TOGETHER):
-        places = range(first, min(first + TOGETHER, shard.shape.count))
-        asked = [(place - first, one) for place in places for one in shard.asked(place)]
-        found += answered(network, shard.features(list(places)), asked, vocabulary)
-    return found
-
-
-def right(asked: list[Any], found: list[str]) -> float:
+def right(found: list[tuple[Asked, str]]) -> float:
     """How right the answers are on average, 0 to 1."""
-    return sum(score(one, text) for one, text in zip(asked, found, strict=True)) / len(asked)
+    return sum(score(one, text) for one, text in found) / len(found)
 
 
 if __name__ == "__main__":

@@ -14,13 +14,13 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections import defaultdict
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from sklearn.metrics import roc_auc_score
 
 from sensorium import ask
 from sensorium.skills import answer
@@ -88,7 +88,7 @@ def measured(answerer: Any, scene: Picture, photo: Any) -> dict[tuple[str, str],
 def looks_of(answerer: Any, photo: Any, words: str, item: Item) -> tuple[Any, ...]:
     """Maps of all layers while a question about a thing is answered."""
     conversation = ask.Conversation().ask(words.format(item.kind.english), photo)
-    *_, last = ask.answer(answerer, conversation, replace(answer.Settings(), explain=True))
+    *_, last = ask.answer(answerer, conversation, answer.Settings(explain=True))
     assert isinstance(last, ask.Answer)
     return last.looks
 
@@ -110,9 +110,7 @@ def area(values: Map, wanted: Mask) -> float:
     """The area under the ROC curve, or NaN when all places or none are wanted."""
     if wanted.all() or not wanted.any():
         return float("nan")
-    order = values.ravel().argsort(kind="stable").argsort(kind="stable")
-    within = order[wanted.ravel()]
-    return float((within.mean() - (len(within) - 1) / 2) / (~wanted).sum())
+    return float(roc_auc_score(wanted.ravel(), values.ravel()))
 
 
 if __name__ == "__main__":

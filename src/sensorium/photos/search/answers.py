@@ -75,7 +75,7 @@ def answer(
     index: VectorIndex,
     calibration: Calibration | None,
     terms: Sequence[tuple[Term, NDArray[np.float32]]],
-    regions: Regions | None = None,
+    regions: Regions,
 ) -> Results:
     """A page of the photos that a query finds.
 
@@ -84,8 +84,8 @@ def answer(
     LibraryError.
     """
     asked = {**query.document(), "sort": page.sort, "everything": page.everything, "pipeline": pipeline.id}
-    question = paging.digest(asked)
-    cursor = Cursor.read(page.after, question, len(terms)) if page.after is not None else None
+    name = paging.digest(asked)
+    cursor = Cursor.read(page.after, name, len(terms)) if page.after is not None else None
     snapshot = _snapshot(store, pipeline, cursor)
     filtered = filters.apply(store, query)
     words: dict[int, Match] = {}
@@ -93,13 +93,12 @@ def answer(
     if terms and calibration is not None:
         words = _matches(store, query, filtered.ids)
         size = len(index) if filtered.ids is None else len(filtered.ids)
-        seen_parts = regions.until(snapshot.generation) if regions is not None else None
+        seen_parts = regions.until(snapshot.generation)
         questions = _questions(calibration, terms, size, cursor)
-        if cursor is None and seen_parts is not None:
+        if cursor is None:
             joint = parts.PartCalibration.read(pipeline.parts)
-            queries = [vector if term.image is None else None for term, vector in terms]
-            asked_parts = parts.Asked(questions, queries, [term.weight for term, _ in terms], size)
-            questions = parts.measured(index, seen_parts, calibration, joint, asked_parts)
+            asked_of = _asked_of_parts(questions, terms, size)
+            questions = parts.measured(index, seen_parts, calibration, joint, asked_of)
         ranked = rank(
             index,
             questions,
@@ -121,11 +120,11 @@ def answer(
     following = None
     if len(shown) > page.k:
         following = Cursor(
-            question,
+            name,
             pipeline.id,
             snapshot.generation,
             snapshot.newest,
-            tuple((q.offset, q.spread, q.ordinary, q.shared, q.of_parts, q.with_parts) for q in questions),
+            tuple(question.rule for question in questions),
             ranked.best,
             verdict,
             int(shown_keys[page.k - 1]),
@@ -158,6 +157,13 @@ def _questions(
     if cursor is None:
         return calibration.related(questions, [term.weight for term, _ in terms])
     return [Question(question.vector, *rule) for question, rule in zip(questions, cursor.rules, strict=True)]
+
+
+def _asked_of_parts(
+    questions: Sequence[Question], terms: Sequence[tuple[Term, NDArray[np.float32]]], among: int
+) -> parts.Asked:
+    queries = [vector if term.image is None else None for term, vector in terms]
+    return parts.Asked(questions, queries, [term.weight for term, _ in terms], among)
 
 
 def _hits(

@@ -105,6 +105,10 @@ def background() -> Background:
     return Background(tuple(texts), np.array(shown), digest)
 
 
+Rule = tuple[float, float, float, float, tuple[float, float] | None, tuple[float, float, float] | None]
+"""The fields of a ``Question`` behind its vector."""
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """A query, ready to be compared: ``vector`` [d] is centred; ``e = (r - offset) / spread``.
@@ -123,6 +127,11 @@ class Question:
     shared: float = 0.0
     of_parts: tuple[float, float] | None = None
     with_parts: tuple[float, float, float] | None = None
+
+    @property
+    def rule(self) -> Rule:
+        """All but the vector."""
+        return self.offset, self.spread, self.ordinary, self.shared, self.of_parts, self.with_parts
 
     @property
     def in_parts(self) -> bool:

@@ -15,11 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sensorium.errors import SensoriumError
+from sensorium.photos.search.calibration import Rule
 
 _VERSION = 2
-
-Rule = tuple[float, float, float, float, tuple[float, float] | None, tuple[float, float, float] | None]
-"""Offset, spread, ordinary and shared evidence of a ``calibration.Question``, its of_parts and with_parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +29,7 @@ class Cursor:
         pipeline: Id of the pipeline that answered.
         generation: Of the library's vectors, at the first page.
         newest: The largest photo id at the first page.
-        rules: Of each term, as the first page measured it: see ``Rule``.
+        rules: Of each term, as the first page measured it: see ``calibration.Rule``.
         best: The best evidence by looks at the first page; None when nothing was compared.
         verdict: Of the first page.
         key: What the last photo was sorted by.

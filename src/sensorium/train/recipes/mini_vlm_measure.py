@@ -31,7 +31,6 @@ _LABELS = {
 }
 
 
-@torch.no_grad()
 def measure(
     network: MiniVlm, shard: AskedShard, vocabulary: Vocabulary, *, seeing: bool = True, held: bool = False
 ) -> dict[str, float]:
@@ -42,15 +41,8 @@ def measure(
     the words that are kept for measuring.
     """
     scores: dict[tuple[str, str], list[float]] = {}
-    for first in range(0, shard.shape.count, _TOGETHER):
-        places = range(first, min(first + _TOGETHER, shard.shape.count))
-        asked = [(place - first, one) for place in places for one in shard.asked(place, held=held)]
-        if not asked:
-            continue
-        features = shard.features(list(places))
-        answers = answered(network, features if seeing else None, asked, vocabulary)
-        for (_, one), answer in zip(asked, answers, strict=True):
-            scores.setdefault((one.topic, one.language), []).append(score(one, answer))
+    for one, answer in answers(network, shard, vocabulary, seeing=seeing, held=held):
+        scores.setdefault((one.topic, one.language), []).append(score(one, answer))
     found: dict[str, float] = {}
     for topic in TOPICS:
         parts = {language: scores.get((topic, language), []) for language in LANGUAGES}
@@ -61,6 +53,20 @@ def measure(
     return found
 
 
+def answers(
+    network: MiniVlm, shard: AskedShard, vocabulary: Vocabulary, *, seeing: bool = True, held: bool = False
+) -> Iterator[tuple[Asked, str]]:
+    """Every question about the pictures with the likeliest answer; otherwise as ``measure``."""
+    for first in range(0, shard.shape.count, _TOGETHER):
+        places = range(first, min(first + _TOGETHER, shard.shape.count))
+        asked = [(place - first, one) for place in places for one in shard.asked(place, held=held)]
+        if asked:
+            features = shard.features(list(places)) if seeing else None
+            found = answered(network, features, asked, vocabulary)
+            yield from zip((one for _, one in asked), found, strict=True)
+
+
+@torch.no_grad()
 def answered(
     network: MiniVlm,
     features: Sequence[Tensor] | None,
