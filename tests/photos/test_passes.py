@@ -21,6 +21,7 @@ from sensorium.photos.database import schema
 from sensorium.photos.database.locks import closed
 from sensorium.photos.database.schema import described, photos
 from sensorium.photos.describe import passes
+from sensorium.photos.describe.known import chosen
 from sensorium.photos.describe.passes import Completed, Described, Skipped
 from sensorium.photos.health import upkeep
 
@@ -288,8 +289,8 @@ def test_a_photo_that_becomes_another_while_it_is_looked_at_is_not_described(lib
 
 def test_names_of_passes(library):
     store = library.store
-    assert [one.name for one in passes.chosen(store, None)] == ["text", "faces", "hash", "regions"]
-    assert [one.name for one in passes.chosen(store, ["faces", "faces"])] == ["faces"]
+    assert [one.name for one in chosen(store, None)] == ["text", "faces", "hash", "regions"]
+    assert [one.name for one in chosen(store, ["faces", "faces"])] == ["faces"]
     with pytest.raises(SensoriumError, match="no pass called 'smell'"):
-        passes.chosen(store, ["smell"])
+        chosen(store, ["smell"])
     assert schema.described.c["pass"].primary_key

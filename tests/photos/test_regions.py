@@ -14,6 +14,7 @@ from PIL import Image
 from sensorium.errors import ModelNotFoundError
 from sensorium.photos.database import schema
 from sensorium.photos.describe import passes
+from sensorium.photos.describe.known import chosen
 from sensorium.photos.describe.passes import Completed, Skipped
 from sensorium.photos.describe.regions import RegionPass, embedded, prepared, windows
 from sensorium.photos.health import upkeep
@@ -88,7 +89,7 @@ def look(library) -> passes.Tally:
 
 
 def state(library) -> tuple[int, int]:
-    (found,) = passes.status(library.store, passes.chosen(library.store, ["regions"]))
+    (found,) = passes.status(library.store, chosen(library.store, ["regions"]))
     return found.done, found.due
 
 

@@ -14,7 +14,7 @@ from photo_fakes import picture, run, write
 from PIL import Image
 
 from sensorium.photos.database.schema import texts
-from sensorium.photos.describe import passes
+from sensorium.photos.describe.known import known
 from sensorium.photos.describe.text_in_images import TextPass, open_engine, read_lines, strips
 
 
@@ -197,4 +197,4 @@ def test_text_goes_with_its_photo(described):
 
 def test_the_pass_is_always_there(library):
     assert TextPass().absent() is None
-    assert passes.known(library.store)["text"] == TextPass()
+    assert known(library.store)["text"] == TextPass()

@@ -46,12 +46,13 @@ def describe(
     as_json: JsonOption = False,
 ) -> None:
     """Find text and faces, and look at parts of the photos. Takes what is new; interrupting is safe."""
-    from sensorium.photos.describe import passes as describing
+    from sensorium.photos.describe.known import chosen
+    from sensorium.photos.describe.passes import forget_failures
     from sensorium.photos.library import Library
 
     with Library.open(library) as opened:
         if again:
-            describing.forget_failures(opened.store, describing.chosen(opened.store, passes or None))
+            forget_failures(opened.store, chosen(opened.store, passes or None))
         last = _run(opened, passes or None, workers, quiet=as_json)
     if as_json:
         sys.stdout.write(json.dumps(_document(last), ensure_ascii=True, indent=2) + "\n")

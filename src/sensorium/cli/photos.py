@@ -207,11 +207,12 @@ def status(library: LibraryOption = None, as_json: JsonOption = False) -> None:
     """Show what the library holds, what failed and why, and what is offline."""
     from sensorium.cli.describe import status_lines
     from sensorium.photos.describe import passes
+    from sensorium.photos.describe.known import chosen
     from sensorium.photos.library import Library
 
     with Library.open(library) as opened:
         told = opened.status()
-        described = passes.status(opened.store, passes.chosen(opened.store, None))
+        described = passes.status(opened.store, chosen(opened.store, None))
     if as_json:
         _print_json(_status_document(told) | {"passes": [asdict(one) for one in described]})
     else:

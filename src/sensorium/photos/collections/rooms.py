@@ -73,10 +73,11 @@ class Rooms:
         no pass has, LibraryError when another run is at work.
         """
         from sensorium.photos.describe import passes as describing
+        from sensorium.photos.describe.known import chosen
 
         if workers is not None and workers < 1:
             raise SensoriumError(f"workers must be at least 1, not {workers}")
-        wanted = describing.chosen(self._store, passes, self.answering)
+        wanted = chosen(self._store, passes, self.answering)
         count = workers or describing.default_workers()
         with closing(describing.describe(self._store, wanted, workers=count)) as events:  # it holds a lock
             yield from events

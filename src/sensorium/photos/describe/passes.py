@@ -18,14 +18,13 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Connection
 
 from sensorium import settings
-from sensorium.errors import SensoriumError
 from sensorium.photos.database.locks import describing
 from sensorium.photos.database.records import parts
 from sensorium.photos.database.schema import described, photos, roots
@@ -35,9 +34,6 @@ from sensorium.photos.files.names import join
 from sensorium.photos.files.scan import reason_offline
 from sensorium.photos.files.stamps import Stamp
 from sensorium.photos.intake.pool import Workers
-
-if TYPE_CHECKING:
-    from sensorium.photos.encoder import Encoder
 
 BATCH = 16
 """Photos in one transaction: a few seconds of looking."""
@@ -139,34 +135,6 @@ class PassStatus:
     due: int
     failed: int
     absent: str | None
-
-
-def known(store: Store, encoder: Callable[[], Encoder] | None = None) -> dict[str, Pass]:
-    """All passes over a library by name, in the order in which they are listed.
-
-    ``encoder`` opens the model that answers; without it passes can be counted, but one that needs it not run.
-    """
-    from sensorium.photos.describe.faces import FacePass
-    from sensorium.photos.describe.hashing import HashPass
-    from sensorium.photos.describe.regions import RegionPass
-    from sensorium.photos.describe.text_in_images import TextPass
-
-    passes: list[Pass] = [TextPass(), FacePass(), HashPass(), RegionPass(store.active_pipeline(), encoder)]
-    return {one.name: one for one in passes}
-
-
-def chosen(
-    store: Store, names: Sequence[str] | None, encoder: Callable[[], Encoder] | None = None
-) -> list[Pass]:
-    """Passes by name, each once; all when None; otherwise as ``known``.
-
-    Raises SensoriumError for a name that no pass has.
-    """
-    passes = known(store, encoder)
-    for name in names or ():
-        if name not in passes:
-            raise SensoriumError(f"there is no pass called {name!r}: the passes are {', '.join(passes)}")
-    return [passes[name] for name in dict.fromkeys(names)] if names is not None else list(passes.values())
 
 
 def default_workers() -> int:

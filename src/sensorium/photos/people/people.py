@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
@@ -20,6 +20,9 @@ from sensorium.photos.database.records import parts
 from sensorium.photos.database.schema import faces, not_faces, people, photo_people, photos
 from sensorium.photos.database.store import Store
 from sensorium.photos.people import ledger
+
+if TYPE_CHECKING:
+    from sensorium.photos.people.sorting import Sorted
 
 Kind = Literal["person", "pet"]
 
@@ -57,15 +60,6 @@ class Person:
     photos: int
     faces: int
     cover: Face | None
-
-
-@dataclass(frozen=True, slots=True)
-class Sorted:
-    """What a sorting did: faces that have a person now, people that are new, faces that changed hands."""
-
-    faces: int
-    new_people: int
-    moved: int
 
 
 class People:

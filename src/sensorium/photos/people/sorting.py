@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
@@ -15,8 +16,14 @@ from sensorium.photos.database.store import Store
 from sensorium.photos.people import clustering, ledger
 from sensorium.photos.people.clustering import NOBODY, Faces
 
-if TYPE_CHECKING:
-    from sensorium.photos.people.people import Sorted
+
+@dataclass(frozen=True, slots=True)
+class Sorted:
+    """What a sorting did: faces that have a person now, people that are new, faces that changed hands."""
+
+    faces: int
+    new_people: int
+    moved: int
 
 
 def sort(store: Store) -> Sorted:
@@ -25,8 +32,6 @@ def sort(store: Store) -> Sorted:
     Sorting takes seconds when there are many faces, and others write meanwhile: when a hand or a pass changed
     a face in between, what was sorted is thrown away and sorted again.
     """
-    from sensorium.photos.people.people import Sorted
-
     while True:
         with store.reading() as connection:
             state = _state(connection)

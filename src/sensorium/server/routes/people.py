@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from sensorium.errors import LibraryError, SensoriumError
-from sensorium.photos.describe import passes
+from sensorium.photos.describe.known import chosen
 from sensorium.photos.library import Library
 from sensorium.photos.people.people import Face, Person
 from sensorium.server.api import documents, requests
@@ -59,7 +59,7 @@ async def list_people(services: Shared, hidden: bool = False) -> Response:
 
     def ask(library: Library) -> documents.People:
         found = library.people.everybody(hidden=hidden)
-        needs = passes.chosen(library.store, [_FACES])[0].absent()
+        needs = chosen(library.store, [_FACES])[0].absent()
         return documents.People(
             people=[_document(one) for one in found], faces_ready=needs is None, needs=needs
         )

@@ -17,6 +17,7 @@ from fastapi.responses import Response
 from sensorium import settings
 from sensorium.photos.database.schema import FILE_NAME
 from sensorium.photos.describe import passes
+from sensorium.photos.describe.known import chosen
 from sensorium.photos.files.names import printable
 from sensorium.photos.health import failures
 from sensorium.photos.health.failures import FailedFile
@@ -75,7 +76,7 @@ def _passes(library: Library) -> list[documents.PassDocument]:
             ready=one.absent is None,
             needs=one.absent,
         )
-        for one in passes.status(library.store, passes.chosen(library.store, None))
+        for one in passes.status(library.store, chosen(library.store, None))
     ]
 
 
@@ -92,7 +93,7 @@ async def list_failures(
     def make(library: Library) -> documents.Failures:
         listed = failures.listed(library.store, limit, offset)
         seen = (
-            list(itertools.islice(passes.failures(library.store, passes.chosen(library.store, None)), limit))
+            list(itertools.islice(passes.failures(library.store, chosen(library.store, None)), limit))
             if not offset
             else []
         )

@@ -100,13 +100,13 @@ def _retry(request: Request, tell: _Teller) -> Told:
 
 
 def _describe(request: Request, tell: _Teller) -> Told:
-    from sensorium.photos.describe import passes
-    from sensorium.photos.describe.passes import Completed, Described, Skipped
+    from sensorium.photos.describe.known import chosen
+    from sensorium.photos.describe.passes import Completed, Described, Skipped, forget_failures
 
     tell.progress("describing")
     with Library.open(request["library"]) as library:
         if request.get("again"):
-            passes.forget_failures(library.store, passes.chosen(library.store, request.get("passes")))
+            forget_failures(library.store, chosen(library.store, request.get("passes")))
         for event in library.describe(request.get("passes")):
             if isinstance(event, Skipped):
                 tell.progress("skipped", name=event.name, reason=event.reason)
