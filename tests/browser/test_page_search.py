@@ -161,6 +161,25 @@ def test_pages_follow_by_themselves_and_the_total_is_true_from_the_start(view):
     expect(total).to_be_visible()
 
 
+def test_more_of_an_answer_that_comes_late_is_not_shown_under_the_next_search(view):
+    page = view.page
+    page.route(re.compile(r"/api/v1/search\?"), fewer)
+    late: list[Route] = []
+    page.route(re.compile(r"/api/v1/search$"), lambda route: late.append(route))
+    view.go("/search?q=outdoors&all=1")
+    for _ in range(12):
+        page.mouse.wheel(0, 900)
+        page.wait_for_timeout(60)
+    assert len(late) == 1
+    answer = late[0].fetch()
+    search(page, "boats")
+    page.wait_for_url(re.compile("q=boats"))
+    boats = names(page)
+    late[0].fulfill(response=answer)
+    page.wait_for_timeout(300)
+    assert names(page) == boats
+
+
 def test_back_and_forward_return_to_each_search_and_where_it_was_scrolled_to(view):
     page = view.go("/search?q=outdoors&all=1")
     expect(page.locator(".photo img.ready").first).to_be_visible()
@@ -241,6 +260,9 @@ def test_a_word_is_added_weighed_turned_round_and_taken_out(view):
     assert "IMG_0008.jpg" in names(page)[:2]
     page.get_by_role("button", name="Remove bee").click()
     expect(chips(page)).to_have_count(1)
+    expect(page.locator(".cell .photo").first).to_have_attribute(
+        "aria-label", re.compile(re.escape(first[0]))
+    )
     assert names(page) == first
 
 

@@ -95,6 +95,79 @@ def test_details_are_shown_and_stay_open_from_photo_to_photo(view):
     expect(details).to_have_count(0)
 
 
+def similar_photo(view, *, found: bool) -> tuple[Page, str]:
+    """A flower is open among the hits; the address of a photo like it that is a hit too, or is none."""
+    page = view.go("/search?q=flower")
+    names(page)
+    hits = page.locator(".cell a").evaluate_all("all => all.map(one => one.getAttribute('href'))")
+    page.locator(".cell a").first.click()
+    expect(viewer(page)).to_be_visible()
+    page.keyboard.press("i")
+    expect(page.locator(".similar a").first).to_be_visible()
+    similar = page.locator(".similar a").evaluate_all("all => all.map(one => one.getAttribute('href'))")
+    return page, next(address for address in similar if (address in hits) == found)
+
+
+def test_one_photo_at_a_time_however_fast_one_goes_from_one_to_another(view):
+    page, other = similar_photo(view, found=False)
+    most = page.evaluate(
+        """async other => {
+        const stages = () => [...document.querySelectorAll(".pswp")];
+        let most = stages().length;
+        new MutationObserver(() => { most = Math.max(most, stages().length); })
+            .observe(document.body, { childList: true });
+        const open = () => document.querySelector(`.similar a[href="${other}"]`).click();
+        const [back, forward] = [() => history.back(), () => history.forward()];
+        for (const step of [open, back, forward, back, forward]) {
+            const before = stages();
+            step();
+            // As soon as the next photo opens, and before it is open, the next step is taken.
+            const until = performance.now() + 5000;
+            while (!stages().some(stage => !before.includes(stage))) {
+                if (performance.now() > until) throw new Error(`nothing opened after ${step}`);
+                await new Promise(requestAnimationFrame);
+            }
+        }
+        return most;
+    }""",
+        other,
+    )
+    assert most == 1
+    expect(page).to_have_url(re.compile(rf"{other}$"))
+
+
+def test_going_back_and_forward_at_once_ends_where_it_began(view):
+    page, other = similar_photo(view, found=True)
+    page.locator(f'.similar a[href="{other}"]').click()
+    place = page.locator(".viewer-chrome").get_by_role("status").filter(has_text=" of ")
+    expect(place).not_to_have_text(re.compile(r"^1 of"))
+    before = place.inner_text()
+    for _ in range(5):
+        page.evaluate("""() => new Promise(arrived => {
+            addEventListener("popstate", () => {
+                addEventListener("popstate", arrived, { once: true });
+                history.forward();
+            }, { once: true });
+            history.back();
+        })""")
+        page.wait_for_timeout(200)  # nothing is to change any more, and nothing tells when it has not
+        assert page.url.endswith(other)
+        expect(place).to_have_text(before)
+
+
+def test_escape_closes_while_the_next_photo_is_still_to_come(view):
+    page, other = similar_photo(view, found=False)
+    page.evaluate(
+        """other => {
+        document.querySelector(`.similar a[href="${other}"]`).click();
+        document.dispatchEvent(new KeyboardEvent("keydown", { key: "Escape", keyCode: 27, bubbles: true }));
+    }""",
+        other,
+    )
+    expect(page).to_have_url(re.compile(r"/search\?q=flower$"))
+    expect(viewer(page)).to_have_count(0)
+
+
 def test_similar_photos_open_and_closing_leads_back_to_the_room(view):
     page = view.go("/search?q=flower")
     names(page)

@@ -43,11 +43,16 @@ function togglePanel(stage) {
   stage?.updateSize(true);
 }
 
+/** Is the key meant for something else than the photo? @param {KeyboardEvent} event */
+function elsewhere(event) {
+  const typing = event.target instanceof HTMLElement && event.target.closest("input, textarea, select, dialog");
+  return Boolean(typing || document.querySelector("dialog[open]"));
+}
+
 /** @param {KeyboardEvent} event @param {() => void} toggle */
 function shortcut(event, toggle) {
   const id = openPhoto.peek();
-  const typing = event.target instanceof HTMLElement && event.target.closest("input, textarea, select, dialog");
-  if (id === null || typing || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+  if (id === null || elsewhere(event) || event.ctrlKey || event.metaKey || event.altKey) return;
   const known = card(id);
   if (event.key === "i") toggle();
   else if (event.key === "f" && may("edit")) mark([id], { favourite: !known?.favourite }).catch(toastError);
@@ -98,7 +103,7 @@ export default function Viewer() {
   };
 
   useEffect(() => {
-    if (id === null) return undefined;
+    if (id === null || id !== openPhoto.peek()) return undefined; // the address went on before this was drawn
     const shown = order.current;
     const at = shown?.indexOf(id) ?? -1;
     if (stage.current && at >= 0) {
@@ -107,7 +112,7 @@ export default function Viewer() {
     }
     let late = false;
     orderFor(id).then((found) => {
-      if (late) return;
+      if (late || id !== openPhoto.peek()) return;
       const before = stage.current;
       stage.current = null;
       endStage(before);
@@ -118,8 +123,10 @@ export default function Viewer() {
 
   useEffect(() => {
     const keys = (/** @type {KeyboardEvent} */ event) => {
-      if (event.key === "Escape" && stage.current) closeEarly(stage.current);
-      else shortcut(event, () => togglePanel(stage.current));
+      const ready = stage.current && order.current?.idAt(stage.current.currIndex) === openPhoto.peek();
+      if (event.key !== "Escape") shortcut(event, () => togglePanel(stage.current));
+      else if (ready && stage.current) closeEarly(stage.current);
+      else if (openPhoto.peek() !== null && !elsewhere(event)) closePhoto(); // the photo is still to come
     };
     addEventListener("keydown", keys);
     return () => {

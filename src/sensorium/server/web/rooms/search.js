@@ -1,7 +1,7 @@
 // The answer to a search: how it was understood, the photos with the reason for each, and what comes closest
 // when nothing fits.
 
-import { html, useEffect, useMemo, useState } from "../vendor/preact.js";
+import { html, useEffect, useMemo, useRef, useState } from "../vendor/preact.js";
 import { api, query as queryString } from "../lib/api.js";
 import { monthName, said, t } from "../lib/i18n.js";
 import { answered } from "../lib/picture-search.js";
@@ -53,6 +53,8 @@ function useSearch(state, address) {
   const [error, setError] = useState(/** @type {unknown} */ (null));
   const [shown, setShown] = useState(kept.has(address) ? address : "");
   const [round, setRound] = useState(0);
+  /** Aborted once the address asks for something else: an answer that was on its way is not shown under it. */
+  const asking = useRef(new AbortController());
   /** @param {Results} fresh */
   const keep = (fresh) => {
     kept.delete(address);
@@ -64,17 +66,17 @@ function useSearch(state, address) {
   };
   useEffect(() => {
     setError(null);
-    const before = kept.get(address);
-    if (before) {
-      keep(before);
-      return undefined;
-    }
-    if (isEmpty(state)) return undefined;
     const stop = new AbortController();
-    ask(state, null, stop.signal).then((answer) => {
-      keepCards([...answer.hits, ...answer.closest]);
-      keep({ answer, hits: answer.hits, cursor: answer.cursor });
-    }, (refused) => { if (!stop.signal.aborted) setError(refused); });
+    asking.current = stop;
+    const before = kept.get(address);
+    if (before) keep(before);
+    else if (!isEmpty(state)) {
+      ask(state, null, stop.signal).then((answer) => {
+        if (stop.signal.aborted) return;
+        keepCards([...answer.hits, ...answer.closest]);
+        keep({ answer, hits: answer.hits, cursor: answer.cursor });
+      }, (refused) => { if (!stop.signal.aborted) setError(refused); });
+    }
     return () => { stop.abort(); };
   }, [address, round]);
   const more = useMemo(() => {
@@ -83,10 +85,12 @@ function useSearch(state, address) {
       const now = kept.get(address);
       if (busy || !now?.cursor) return;
       busy = true;
-      ask({ ...state, query: now.answer.query, terms: [] }, now.cursor).then((answer) => {
+      const { signal } = asking.current;
+      ask({ ...state, query: now.answer.query, terms: [] }, now.cursor, signal).then((answer) => {
+        if (signal.aborted) return;
         keepCards(answer.hits);
         keep({ answer: now.answer, hits: [...now.hits, ...answer.hits], cursor: answer.cursor });
-      }, toastError).finally(() => { busy = false; });
+      }, (refused) => { if (!signal.aborted) toastError(refused); }).finally(() => { busy = false; });
     };
   }, [address]);
   return { results, error, more, shown, stale: shown !== address, retry: () => setRound((before) => before + 1) };

@@ -101,9 +101,11 @@ export function closeEarly(stage) {
   if (!stage.opener.isOpen) whenOpen(stage, () => stage.close());
 }
 
-/** Takes the stage away. @param {PhotoSwipe | null} stage */
+/** Takes the stage away: out of sight at once, so that no two dialogs are there. @param {PhotoSwipe | null} stage */
 export function endStage(stage) {
-  if (stage) whenOpen(stage, () => stage.destroy());
+  if (!stage) return;
+  stage.element?.remove();
+  whenOpen(stage, () => stage.destroy());
 }
 
 /**
