@@ -311,6 +311,20 @@ def test_damaged_bytes_give_frames_or_one_line(data):
     assert all(np.isfinite(frame.at) and frame.at >= 0 for frame in frames)
 
 
+def test_what_ffmpeg_does_not_know_yet_is_one_line_too():
+    content = bytearray(DAMAGED["webm"])
+    content[12] = 2  # of the lengths of the first element
+    with pytest.raises(BadImageError, match="the film is damaged: not yet implemented"):
+        read_video(bytes(content))
+
+
+@pytest.mark.parametrize(("kind", "codec"), [("mp4", b"avc1"), ("webm", b"V_VP8"), ("avi", b"FMP4")])
+def test_pictures_coded_in_an_unknown_way_are_told(kind, codec):
+    content = DAMAGED[kind].replace(codec, b"V_XX8" if kind == "webm" else b"zz9x")
+    with pytest.raises(BadImageError, match="coded in a way that is not known here"):
+        read_video(content)
+
+
 def _damaged() -> dict[str, bytes]:
     made = {}
     for kind, codec in (("mp4", "libx264"), ("webm", "libvpx"), ("avi", "mpeg4")):

@@ -232,7 +232,10 @@ def _stream(container: InputContainer) -> VideoStream:
         raise BadImageError(
             "it holds sound and no pictures" if container.streams.audio else "it holds no pictures"
         )
-    stream = max(pictures, key=lambda one: (one.width or 0) * (one.height or 0))
+    readable = [one for one in pictures if one.codec_context is not None]
+    if not readable:
+        raise BadImageError("its pictures are coded in a way that is not known here")
+    stream = max(readable, key=lambda one: (one.width or 0) * (one.height or 0))
     pixels = (stream.width or 0) * (stream.height or 0)
     if pixels > MOST_PIXELS:
         raise BadImageError(
@@ -252,9 +255,11 @@ def _told() -> Iterator[None]:
         yield
     except BadImageError:
         raise
-    except DECODER_FAILURES as error:
+    except Exception as error:  # what FFmpeg raises shares no narrower base with the rest
         from av.error import FFmpegError
 
+        if not isinstance(error, (FFmpegError, *DECODER_FAILURES)):
+            raise
         if isinstance(error, OSError) and not isinstance(error, FFmpegError):
             raise  # of the disk, not of the film
         words = str(getattr(error, "strerror", None) or error)
